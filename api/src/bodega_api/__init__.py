@@ -1,0 +1,1 @@
+"""The HTTP side: list versions, choose one, verify its bytes, predict."""

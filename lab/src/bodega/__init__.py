@@ -1,0 +1,1 @@
+"""What a person touches: register, list and load models from a notebook."""
