@@ -1,0 +1,313 @@
+"""Every SQL statement of Bodega: functions over a session that return records and never commit."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from bodega_db import reference as ref
+from bodega_db.engine import constraint
+from bodega_db.errors import (
+    IdempotencyConflictError,
+    InvalidNameError,
+    ModelAmbiguousError,
+    ModelNotFoundError,
+    VersionNotFoundError,
+    VersionQuarantinedError,
+)
+from bodega_db.lifecycle import Status
+from bodega_db.records import Digest, Event, Golden, ModelSummary, Registration, Resolution, Version, VersionSummary
+from bodega_db.signature import Signature
+from bodega_db.tables import AliasRow, EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
+
+SERVABLE = (Status.CANDIDATE, Status.PRODUCTION)
+SUMMARY = (
+    ModelRow.name.label("model"),
+    VersionRow.number,
+    VersionRow.status,
+    VersionRow.sha256,
+    VersionRow.size_bytes,
+    VersionRow.format,
+    VersionRow.path,
+    VersionRow.metrics,
+    VersionRow.params,
+    VersionRow.tags,
+    VersionRow.note,
+    VersionRow.created_at,
+    VersionRow.created_by,
+    VersionRow.generation,
+)
+DETAIL = (
+    *SUMMARY,
+    VersionRow.signature,
+    VersionRow.golden,
+    VersionRow.environment,
+    VersionRow.lineage,
+    VersionRow.idempotency_key,
+)
+
+
+# --- the store itself --------------------------------------------------------------------------------------
+
+
+def get_store_id(session: Session) -> UUID:
+    """Return the identity that the volume's marker must repeat."""
+    return session.execute(select(StoreRow.id)).scalar_one()
+
+
+def get_generation(session: Session) -> int:
+    """Return the number of the last committed change."""
+    return session.execute(select(GenerationRow.value)).scalar_one()
+
+
+def has_versions(session: Session) -> bool:
+    """Tell whether anything was ever registered and is still there."""
+    return session.execute(select(VersionRow.id).limit(1)).first() is not None
+
+
+def set_actor(session: Session, actor: str, reason: str | None = None) -> None:
+    """Tell the triggers who changes the catalog in this transaction, and why."""
+    session.execute(
+        select(func.set_config("bodega.actor", actor, True), func.set_config("bodega.reason", reason or "", True))
+    )
+
+
+# --- registering -------------------------------------------------------------------------------------------
+
+
+def allocate_number(session: Session, name: str, actor: str) -> tuple[int, int]:
+    """Give out the next number of a model, making the model if it is new; return its id and the number.
+
+    One statement: two callers at once wait for each other on the model's row, so numbers have no gaps and no
+    duplicates, and a caller who rolls back gives its number back before anybody else takes one.
+    """
+    statement = insert(ModelRow).values(name=name, created_by=actor, last_version=1)
+    statement = statement.on_conflict_do_update(
+        index_elements=[ModelRow.name], set_={"last_version": ModelRow.last_version + 1}
+    )
+    try:
+        row = session.execute(statement.returning(ModelRow.id, ModelRow.last_version)).one()
+    except IntegrityError as exc:
+        if constraint(exc) == "model_name_check":
+            raise InvalidNameError("That is not a model name") from exc
+        raise
+    return row.id, row.last_version
+
+
+def insert_version(session: Session, registration: Registration, actor: str) -> VersionSummary:
+    """Write the row of a version under the next number of its model."""
+    model_id, number = allocate_number(session, registration.model, actor)
+    statement = insert(VersionRow).values(
+        model_id=model_id,
+        number=number,
+        sha256=registration.digest.hex,
+        size_bytes=registration.size_bytes,
+        format=registration.format,
+        signature=registration.signature.to_dict(),
+        golden=registration.golden.to_dict(),
+        metrics=dict(registration.metrics),
+        params=dict(registration.params),
+        tags=dict(registration.tags),
+        environment=dict(registration.environment),
+        lineage=dict(registration.lineage),
+        note=registration.note,
+        idempotency_key=registration.idempotency_key,
+        created_by=actor,
+    )
+    try:
+        session.execute(statement)
+    except IntegrityError as exc:
+        if constraint(exc) == "version_idempotency_key_key":
+            raise IdempotencyConflictError("Another registration used this idempotency key meanwhile") from exc
+        raise
+    return get_version(session, registration.model, number)
+
+
+def find_by_idempotency_key(session: Session, key: str) -> Version | None:
+    """Return the version that was registered under a key, if any."""
+    row = session.execute(_details().where(VersionRow.idempotency_key == key)).one_or_none()
+    return _version(row) if row else None
+
+
+# --- reading -----------------------------------------------------------------------------------------------
+
+
+def list_models(session: Session) -> list[ModelSummary]:
+    """Return all models by name."""
+    return [_model(row) for row in session.execute(_models().order_by(ModelRow.name))]
+
+
+def get_model(session: Session, name: str) -> ModelSummary:
+    """Return one model; raise ModelNotFoundError."""
+    row = session.execute(_models().where(ModelRow.name == name)).one_or_none()
+    if row is None:
+        raise ModelNotFoundError("There is no model of that name")
+    return _model(row)
+
+
+def get_only_model_name(session: Session) -> str:
+    """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
+    names = session.execute(select(ModelRow.name).limit(2)).scalars().all()
+    if len(names) != 1:
+        raise ModelAmbiguousError(
+            "The catalog has several models" if names else "The catalog has no model yet",
+            None if names else "Register one with bodega.register(…).",
+        )
+    return names[0]
+
+
+def list_versions(
+    session: Session,
+    model: str | None = None,
+    status: Status | None = None,
+    after: tuple[Any, int] | None = None,
+    limit: int | None = None,
+) -> list[VersionSummary]:
+    """Return versions, newest first; `after` is the (created_at, id) of the last one already seen."""
+    statement = select(*SUMMARY).join(ModelRow).order_by(VersionRow.created_at.desc(), VersionRow.id.desc())
+    if model is not None:
+        get_model(session, model)
+        statement = statement.where(ModelRow.name == model)
+    if status is not None:
+        statement = statement.where(VersionRow.status == status)
+    return [_summary(row) for row in session.execute(statement.limit(limit))]
+
+
+def get_version(session: Session, name: str, number: int) -> Version:
+    """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
+    row = session.execute(_details().where(ModelRow.name == name, VersionRow.number == number)).one_or_none()
+    if row is None:
+        get_model(session, name)
+        raise VersionNotFoundError(f"Model {name} has no version {number}")
+    return _version(row)
+
+
+def list_events(session: Session, model: str, limit: int = 1000) -> list[Event]:
+    """Return what happened to a model, newest first."""
+    rows = session.execute(
+        select(EventRow).where(EventRow.model == model).order_by(EventRow.id.desc()).limit(limit)
+    ).scalars()
+    fields = Event.__dataclass_fields__
+    return [Event(**{name: getattr(row, name) for name in fields}) for row in rows]
+
+
+# --- choosing ----------------------------------------------------------------------------------------------
+
+
+def resolve(session: Session, name: str, selector: ref.Selector) -> Resolution:
+    """Choose the version that answers for a selector, and say why; raise if there is none to serve."""
+    row = session.execute(_choice(name, selector)).first()
+    if row is None:
+        get_model(session, name)
+        raise VersionNotFoundError(_absence(name, selector))
+    version = _version(row)
+    if version.status is Status.QUARANTINED:
+        raise VersionQuarantinedError(f"{version.reference} is in quarantine")
+    return Resolution(version, _reason(version, selector))
+
+
+def _choice(name: str, selector: ref.Selector) -> Select[Any]:
+    chosen = _details().where(ModelRow.name == name).limit(1)
+    servable = chosen.where(VersionRow.status.in_(SERVABLE))
+    newest = VersionRow.number.desc()
+    match selector:
+        case ref.ByNumber(number):
+            return chosen.where(VersionRow.number == number)
+        case ref.Production():
+            return chosen.where(VersionRow.status == Status.PRODUCTION)
+        case ref.Latest():
+            return servable.order_by(newest)
+        case ref.Default():
+            return servable.order_by((VersionRow.status == Status.PRODUCTION).desc(), newest)
+        case ref.ByAlias(alias):
+            return chosen.join(AliasRow, AliasRow.version_id == VersionRow.id).where(AliasRow.name == alias)
+        case ref.Best(metric, lowest):
+            value = _metric(metric)
+            order = value.asc() if lowest else value.desc()
+            return servable.where(value.is_not(None)).order_by(order, newest)
+
+
+def _metric(name: str) -> ColumnElement[Any]:
+    # `->` and not `->>`: jsonb numbers compare as numbers, and registration keeps nothing else in metrics.
+    return VersionRow.metrics[name]
+
+
+def _reason(version: Version, selector: ref.Selector) -> str:
+    match selector:
+        case ref.ByNumber():
+            return "asked for by number"
+        case ref.Production():
+            return "in production"
+        case ref.Latest():
+            return "the newest version"
+        case ref.Default():
+            return "in production" if version.status is Status.PRODUCTION else "none in production: the newest candidate"
+        case ref.ByAlias(alias):
+            return f"named by the alias {alias}"
+        case ref.Best(metric, lowest):
+            return f"the {'lowest' if lowest else 'highest'} {metric}: {version.metrics[metric]}"
+
+
+def _absence(name: str, selector: ref.Selector) -> str:
+    match selector:
+        case ref.ByNumber(number):
+            return f"Model {name} has no version {number}"
+        case ref.Production():
+            return f"Model {name} has no version in production"
+        case ref.ByAlias():
+            return f"Model {name} has no such alias"
+        case ref.Best(metric):
+            return f"No candidate or production version of {name} has the metric {metric}"
+        case _:
+            return f"Model {name} has no candidate or production version"
+
+
+# --- rows into records -------------------------------------------------------------------------------------
+
+
+def _details() -> Select[Any]:
+    return select(*DETAIL).join(ModelRow)
+
+
+def _models() -> Select[Any]:
+    versions = select(func.count()).where(VersionRow.model_id == ModelRow.id).scalar_subquery()
+    production = (
+        select(VersionRow.number)
+        .where(VersionRow.model_id == ModelRow.id, VersionRow.status == Status.PRODUCTION)
+        .scalar_subquery()
+    )
+    return select(
+        ModelRow.name,
+        ModelRow.description,
+        versions.label("versions"),
+        ModelRow.last_version,
+        production.label("production"),
+        ModelRow.created_at,
+        ModelRow.created_by,
+    )
+
+
+def _model(row: Row[Any]) -> ModelSummary:
+    return ModelSummary(**row._mapping)
+
+
+def _summary(row: Row[Any]) -> VersionSummary:
+    return VersionSummary(**_plain(row))
+
+
+def _version(row: Row[Any]) -> Version:
+    values = _plain(row)
+    values["signature"] = Signature.from_dict(values["signature"])
+    values["golden"] = Golden.from_dict(values["golden"])
+    return Version(**values)
+
+
+def _plain(row: Row[Any]) -> dict[str, Any]:
+    values = dict(row._mapping)
+    values["digest"] = Digest(values.pop("sha256"))
+    values["status"] = Status(values["status"])
+    return values

@@ -1,0 +1,225 @@
+"""Every error of Bodega: plain Python, with a message that says what happened and a hint what to do next.
+
+A message never quotes the caller's data, only names of columns, models and types. The HTTP status of each
+class stands in `bodega_api.problems`.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class BodegaError(Exception):
+    """Something Bodega refuses or cannot do; `hint` says what to do next."""
+
+    hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = self.hint if hint is None else hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.advice}" if self.advice else self.message
+
+
+# --- what the caller asked for ---------------------------------------------------------------------------
+
+
+class InvalidNameError(BodegaError):
+    """A model name that the catalog does not take."""
+
+    hint = "Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit, as in 'penguins'."
+
+
+class InvalidReferenceError(BodegaError):
+    """A reference such as 'penguins@3' or a version such as 'latest' that cannot be read."""
+
+    hint = "Write NAME@VERSION; VERSION is a number, 'latest', 'production', an alias or 'best:METRIC[:min]'."
+
+
+class InvalidMetadataError(BodegaError):
+    """Metrics, params, tags or a note that cannot be kept in the catalog."""
+
+
+class ModelNotFoundError(BodegaError):
+    """No model of that name is in the catalog."""
+
+    hint = "List what there is with `bodega models` or GET /models."
+
+
+class ModelAmbiguousError(BodegaError):
+    """No model was named and the catalog does not have exactly one."""
+
+    hint = "Name one with ?model=NAME; GET /models lists them."
+
+
+class VersionNotFoundError(BodegaError):
+    """The model has no such version."""
+
+    hint = "List what there is with `bodega versions NAME` or GET /models?model=NAME."
+
+
+class VersionQuarantinedError(BodegaError):
+    """The version is in quarantine and is not served."""
+
+    hint = "Choose another version, or release this one after a check."
+
+
+class IdempotencyConflictError(BodegaError):
+    """The idempotency key already belongs to a registration of something else."""
+
+    hint = "Use a new key for a new model; the same key only repeats the same registration."
+
+
+# --- the bytes on the volume -----------------------------------------------------------------------------
+
+
+class ArtifactError(BodegaError):
+    """The bytes of a version cannot be trusted or read; nothing was deserialised."""
+
+    hint = "Restore the file from a backup, or register the model again as a new version."
+
+
+class ArtifactMissingError(ArtifactError):
+    """The file of the artifact is not on the volume."""
+
+
+class ArtifactNotRegularError(ArtifactError):
+    """Something else than a plain file (a link, a folder, a pipe) stands where the artifact should be."""
+
+
+class ArtifactSizeError(ArtifactError):
+    """The file has another length than was registered."""
+
+
+class ArtifactDigestError(ArtifactError):
+    """The bytes have another sha256 than was registered."""
+
+
+class VolumeError(BodegaError):
+    """The volume cannot be used."""
+
+
+class VolumeMismatchError(VolumeError):
+    """The volume belongs to another catalog, or is empty although the catalog has versions."""
+
+    hint = "Check which folder BODEGA_MODELS names and which database BODEGA_DATABASE_URL names."
+
+
+class VolumeReadOnlyError(VolumeError):
+    """The volume cannot be written."""
+
+    hint = "Register where the volume is mounted read-write, and check the folder's owner."
+
+
+# --- from bytes to a model -------------------------------------------------------------------------------
+
+
+class LoadError(BodegaError):
+    """The verified bytes were not turned into a model that answers as it did when it was registered."""
+
+
+class FormatNotAllowedError(LoadError):
+    """The server's policy does not load this format."""
+
+    hint = "Register with format='skops', or allow the format where the models run: BODEGA_FORMATS='[\"skops\", \"joblib\"]'."
+
+
+class UntrustedTypeError(LoadError):
+    """The artifact asks for types that nobody reviewed."""
+
+    def __init__(self, message: str, types: Sequence[str], hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.types = tuple(types)
+
+
+class DeserialiseError(LoadError):
+    """The loader failed on bytes that are the registered ones."""
+
+
+class EnvironmentMismatchError(LoadError):
+    """The model was trained with another scikit-learn minor version than runs here."""
+
+    hint = (
+        "Serve it where that version is installed, register it again from here, or set "
+        "BODEGA_ALLOW_SKLEARN_MISMATCH=true: the golden predictions must then still be reproduced."
+    )
+
+
+class GoldenMismatchError(LoadError):
+    """The loaded model does not reproduce the predictions it made when it was registered."""
+
+
+# --- what a registration refuses -------------------------------------------------------------------------
+
+
+class RegistrationError(BodegaError):
+    """The model cannot be registered as it is."""
+
+
+class NotFittedError(RegistrationError):
+    """The model was not fitted."""
+
+    hint = "Call fit() first."
+
+
+class ExampleError(RegistrationError):
+    """The example cannot serve as one: of an unknown kind, without rows, or the model fails on it."""
+
+
+class SerialiseError(RegistrationError):
+    """The model cannot be written in the chosen format."""
+
+
+class NotServableError(RegistrationError):
+    """A fresh process could not load the model or did not get the same predictions."""
+
+
+# --- prediction ------------------------------------------------------------------------------------------
+
+
+class InputError(BodegaError):
+    """The rows do not fit the signature; `problems` lists at most 20, each naming row and column."""
+
+    hint = "Compare with the signature at GET /models/NAME/versions/N."
+
+    def __init__(self, message: str, problems: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.problems = tuple(problems)
+
+
+class OutputNotAvailableError(BodegaError):
+    """The model has no such output."""
+
+
+class PredictionError(BodegaError):
+    """The model raised while it predicted."""
+
+    hint = "The rows fit the signature but the model cannot take them; try them in a notebook with bodega.load()."
+
+
+class OutputNotFiniteError(PredictionError):
+    """The model answered NaN or an infinity."""
+
+
+# --- the catalog -----------------------------------------------------------------------------------------
+
+
+class CatalogUnavailableError(BodegaError):
+    """Postgres does not answer."""
+
+    hint = "Check that the database runs and that BODEGA_DATABASE_URL names it; then try again."
+
+
+class CatalogNotMigratedError(BodegaError):
+    """The database has another schema than this program."""
+
+    hint = "Run `bodega migrate`."
+
+
+class SettingsError(BodegaError):
+    """A setting is missing or cannot be read."""
+
+
+class EmbeddedPostgresError(BodegaError):
+    """The private Postgres could not be started."""

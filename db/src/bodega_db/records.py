@@ -1,0 +1,152 @@
+"""The values that leave the catalog: frozen, typed, free of sessions and rows."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from bodega_db.lifecycle import Status
+from bodega_db.signature import Signature
+
+HEX64 = re.compile(r"[0-9a-f]{64}")
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The sha256 of an artifact, as 64 hexadecimal digits; it is also where the artifact lies."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if not HEX64.fullmatch(self.hex):
+            raise ValueError("a sha256 is 64 hexadecimal digits")
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Hash bytes that are already in memory."""
+        return cls(hashlib.sha256(data).hexdigest())
+
+    @property
+    def path(self) -> str:
+        """The place on the volume; the catalog generates the same in its `path` column."""
+        return f"objects/sha256/{self.hex[:2]}/{self.hex}"
+
+    def __str__(self) -> str:
+        return self.hex
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Example rows as JSON columns, and what each output answered for them before the model was written."""
+
+    inputs: Mapping[str, list[Any]]
+    outputs: Mapping[str, list[Any]]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(next(iter(self.inputs.values()), ()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, as the catalog keeps them."""
+        return {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
+
+    @classmethod
+    def from_dict(cls, value: Json) -> Self:
+        """Read back what `to_dict` wrote."""
+        return cls(inputs=value["inputs"], outputs=value["outputs"])
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Everything a row says of a version that the catalog does not make itself."""
+
+    model: str
+    digest: Digest
+    size_bytes: int
+    format: str
+    signature: Signature
+    golden: Golden
+    metrics: Json = field(default_factory=dict)
+    params: Json = field(default_factory=dict)
+    tags: Json = field(default_factory=dict)
+    environment: Json = field(default_factory=dict)
+    lineage: Json = field(default_factory=dict)
+    note: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """A model by name, with how many versions it has and which of them answers."""
+
+    name: str
+    description: str | None
+    versions: int
+    last_version: int
+    production: int | None
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSummary:
+    """One version as lists show it: without signature, golden rows and provenance."""
+
+    model: str
+    number: int
+    status: Status
+    digest: Digest
+    size_bytes: int
+    format: str
+    path: str
+    metrics: Json
+    params: Json
+    tags: Json
+    note: str | None
+    created_at: datetime
+    created_by: str
+    generation: int
+
+    @property
+    def reference(self) -> str:
+        """The version as people write it: 'penguins@3'."""
+        return f"{self.model}@{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Version(VersionSummary):
+    """One version with everything needed to trust, call and reproduce it."""
+
+    signature: Signature
+    golden: Golden
+    environment: Json
+    lineage: Json
+    idempotency_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The version that answers for a reference, and why it was chosen."""
+
+    version: Version
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of the catalog: what, who, when, why, before and after."""
+
+    id: int
+    at: datetime
+    kind: str
+    model: str
+    number: int | None
+    actor: str
+    reason: str | None
+    before: Json | None
+    after: Json | None
+    generation: int

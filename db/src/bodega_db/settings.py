@@ -1,0 +1,53 @@
+"""What a deployment chooses, read from `BODEGA_*` variables and secret files, and passed in from the edges."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bodega_db.errors import SettingsError
+
+Format = Literal["skops", "joblib"]
+SECRETS = Path("/run/secrets")
+
+
+class Settings(BaseSettings):
+    """The settings of one process; nothing in Bodega reads the environment anywhere else."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BODEGA_",
+        extra="ignore",
+        frozen=True,
+        # A missing folder is a warning in pydantic-settings, and there is none outside of containers.
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+    )
+
+    database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
+    models: Path = Field(description="the volume: the folder that holds the artifacts")
+    formats: frozenset[Format] = Field(
+        default=frozenset({"skops"}),
+        description="formats that may be loaded; joblib runs whatever code the file holds",
+    )
+    trusted_types: frozenset[str] = Field(
+        default=frozenset(), description="types to trust in skops files beyond the reviewed list"
+    )
+    allow_sklearn_mismatch: bool = Field(
+        default=False, description="load models of another scikit-learn minor version if they reproduce their golden rows"
+    )
+    cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
+    max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body, in bytes")
+    max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request")
+    pool_size: Annotated[int, Field(ge=1, le=100)] = Field(default=10, description="database connections kept")
+    api_url: str = Field(default="http://127.0.0.1:8000", description="where people reach the API")
+
+    @classmethod
+    def read(cls, **overrides: object) -> Self:
+        """Read the settings of this process; raise SettingsError naming each variable that is missing or wrong."""
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]
+        except ValidationError as exc:
+            faults = [f"BODEGA_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
+            raise SettingsError(
+                "; ".join(faults), "Set these variables, or start everything with `./bodega up`."
+            ) from None

@@ -1,0 +1,107 @@
+"""What a model takes and gives: the one source for request validation, OpenAPI, the web form and the docs."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any, Self
+
+from pydantic import TypeAdapter
+
+Scalar = bool | int | float | str
+
+
+class Kind(StrEnum):
+    """What a single value is, in the words of JSON and pandas."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    STRING = "string"
+    CATEGORY = "category"
+    DATETIME = "datetime"
+
+
+class Container(StrEnum):
+    """What the model's methods are called with."""
+
+    DATAFRAME = "dataframe"
+    ARRAY = "array"
+    TEXTS = "texts"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One input column: what it may hold, and the dtype that the model sees.
+
+    `categories` are the values that the model knows (an encoder's, or a pandas category's); with
+    `accepts_unknown` it answers for others too. `minimum` and `maximum` were observed in the example and bind
+    nobody. `null` is how the model's data write a missing value: "nan", "none", "na" or "nat".
+    """
+
+    name: str
+    kind: Kind
+    dtype: str
+    nullable: bool = False
+    categories: tuple[Scalar, ...] | None = None
+    accepts_unknown: bool = True
+    ordered: bool = False
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    null: str = "nan"
+
+    @property
+    def is_pandas_category(self) -> bool:
+        """Tell a pandas category from text that an encoder turns into categories."""
+        return self.dtype == "category"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one method of the model answers for one row.
+
+    `shape` is () for a single value and (k,) for k values. `classes` names the labels behind probabilities and
+    class predictions; with `per_target` there is one list of classes for each of several targets.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...] = ()
+    classes: tuple[Scalar, ...] | tuple[tuple[Scalar, ...], ...] | None = None
+    per_target: bool = False
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Columns in order, and the outputs by the name of the method that makes them."""
+
+    container: Container
+    columns: tuple[Column, ...]
+    outputs: dict[str, Output]
+    array_dtype: str | None = None
+
+    @property
+    def default_output(self) -> str:
+        """The method that answers when the caller names none: the first, `predict` where it exists."""
+        return next(iter(self.outputs))
+
+    def column(self, name: str) -> Column:
+        """Return a column by name; KeyError if there is none."""
+        return next((c for c in self.columns if c.name == name), None) or _missing(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, as the catalog keeps them."""
+        return _adapter().dump_python(self, mode="json", exclude_none=True)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        """Read back what `to_dict` wrote."""
+        return _adapter().validate_python(value)  # type: ignore[return-value]
+
+
+def _missing(name: str) -> Column:
+    raise KeyError(name)
+
+
+@cache
+def _adapter() -> TypeAdapter[Signature]:
+    return TypeAdapter(Signature)

@@ -1,0 +1,160 @@
+"""The tables of the catalog, as Postgres has them after the migrations; triggers stand in the migrations alone."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,127}$"
+STATUSES = ("candidate", "production", "archived", "quarantined")
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, because errors are recognised by constraint name."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSONB, str: Text, datetime: DateTime(timezone=True), int: BigInteger}  # noqa: RUF012
+
+
+class ModelRow(Base):
+    """A name, and the last number given out under it."""
+
+    __tablename__ = "model"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        CheckConstraint(f"name ~ '{NAME_PATTERN}'", name="name"),
+        CheckConstraint("last_version >= 0", name="last_version"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str | None]
+    last_version: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_by: Mapped[str]
+
+
+class VersionRow(Base):
+    """One registered version; only status, tags, note and generation ever change."""
+
+    __tablename__ = "version"
+    __table_args__ = (
+        UniqueConstraint("model_id", "number"),
+        UniqueConstraint("idempotency_key"),
+        CheckConstraint("number > 0", name="number"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        CheckConstraint("size_bytes > 0", name="size_bytes"),
+        CheckConstraint(f"status IN ({', '.join(map(repr, STATUSES))})", name="status"),
+        CheckConstraint("format IN ('skops', 'joblib')", name="format"),
+        CheckConstraint("jsonb_typeof(metrics) = 'object'", name="metrics"),
+        CheckConstraint("jsonb_typeof(tags) = 'object'", name="tags"),
+        Index("version_one_production", "model_id", unique=True, postgresql_where=text("status = 'production'")),
+        Index("version_created_idx", text("created_at DESC"), text("id DESC")),
+        Index("version_generation_idx", "generation"),
+        Index("version_sha256_idx", "sha256"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    number: Mapped[int] = mapped_column(Integer)
+    status: Mapped[str] = mapped_column(server_default=text("'candidate'"))
+    sha256: Mapped[str]
+    size_bytes: Mapped[int]
+    format: Mapped[str]
+    path: Mapped[str] = mapped_column(
+        Computed("'objects/sha256/' || substr(sha256, 1, 2) || '/' || sha256", persisted=True)
+    )
+    signature: Mapped[dict[str, Any]]
+    golden: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    params: Mapped[dict[str, Any]]
+    tags: Mapped[dict[str, Any]]
+    environment: Mapped[dict[str, Any]]
+    lineage: Mapped[dict[str, Any]]
+    note: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
+    generation: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_by: Mapped[str]
+
+
+class AliasRow(Base):
+    """A movable name for one version of a model."""
+
+    __tablename__ = "alias"
+    __table_args__ = (
+        CheckConstraint(f"name ~ '{NAME_PATTERN}' AND name !~ '^[0-9]+$'", name="name"),
+        CheckConstraint("name NOT IN ('latest', 'production', 'best')", name="reserved"),
+        Index("alias_version_id_idx", "version_id"),
+    )
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+
+
+class EventRow(Base):
+    """One change of the catalog, written by a trigger in the transaction that made it; append-only.
+
+    It names model and version by value, so that it outlives them.
+    """
+
+    __tablename__ = "event"
+    __table_args__ = (Index("event_model_idx", "model", text("id DESC")),)
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    kind: Mapped[str]
+    model: Mapped[str]
+    number: Mapped[int | None] = mapped_column(Integer)
+    actor: Mapped[str]
+    reason: Mapped[str | None]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    generation: Mapped[int]
+
+
+class GenerationRow(Base):
+    """One row that every change bumps, so that a replica can ask what it has not seen."""
+
+    __tablename__ = "generation"
+    __table_args__ = (CheckConstraint("singleton", name="one_row"),)
+
+    singleton: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    value: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class StoreRow(Base):
+    """One row with the identity of this store; the volume's marker file holds the same."""
+
+    __tablename__ = "store"
+    __table_args__ = (CheckConstraint("singleton", name="one_row"),)
+
+    singleton: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    id: Mapped[Any] = mapped_column(Uuid, server_default=func.gen_random_uuid())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
