@@ -74,7 +74,6 @@ CREATE TABLE version (
     CONSTRAINT version_tags_check CHECK (jsonb_typeof(tags) = 'object')
 );
 CREATE UNIQUE INDEX version_one_production ON version (model_id) WHERE status = 'production';
-CREATE INDEX version_created_idx ON version (created_at DESC, id DESC);
 CREATE INDEX version_generation_idx ON version (generation);
 CREATE INDEX version_sha256_idx ON version (sha256);
 

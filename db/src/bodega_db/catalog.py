@@ -1,10 +1,9 @@
 """Every SQL statement of Bodega: functions over a session that return records and never commit."""
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, text, update
+from sqlalchemy import ColumnElement, Row, Select, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -56,7 +55,14 @@ DETAIL = (
 
 def get_store_id(session: Session) -> UUID:
     """Return the identity that the volume's marker must repeat."""
-    return session.execute(select(StoreRow.id)).scalar_one()
+    found: UUID = session.execute(select(StoreRow.id)).scalar_one()
+    return found
+
+
+def get_revision(session: Session) -> str | None:
+    """Return the migration that the database is at."""
+    found: str | None = session.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
 
 
 def get_generation(session: Session) -> int:
@@ -98,7 +104,7 @@ def allocate_number(session: Session, name: str, actor: str) -> tuple[int, int]:
     return row.id, row.last_version
 
 
-def insert_version(session: Session, registration: Registration, actor: str) -> VersionSummary:
+def insert_version(session: Session, registration: Registration, actor: str) -> Version:
     """Write the row of a version under the next number of its model."""
     model_id, number = allocate_number(session, registration.model, actor)
     statement = insert(VersionRow).values(
@@ -161,20 +167,18 @@ def get_only_model_name(session: Session) -> str:
 
 
 def list_versions(
-    session: Session,
-    model: str | None = None,
-    status: Status | None = None,
-    after: tuple[Any, int] | None = None,
-    limit: int | None = None,
+    session: Session, model: str | None = None, after: Version | None = None, limit: int | None = None
 ) -> list[VersionSummary]:
-    """Return versions, newest first; `after` is the (created_at, id) of the last one already seen."""
-    statement = select(*SUMMARY).join(ModelRow).order_by(VersionRow.created_at.desc(), VersionRow.id.desc())
+    """Return versions, newest first; `after` continues behind the last one of an earlier list."""
+    statement = select(*SUMMARY).join(ModelRow).order_by(VersionRow.id.desc()).limit(limit)
     if model is not None:
         get_model(session, model)
         statement = statement.where(ModelRow.name == model)
-    if status is not None:
-        statement = statement.where(VersionRow.status == status)
-    return [_summary(row) for row in session.execute(statement.limit(limit))]
+    if after is not None:
+        last = select(VersionRow.id).join(ModelRow)
+        last = last.where(ModelRow.name == after.model, VersionRow.number == after.number)
+        statement = statement.where(VersionRow.id < last.scalar_subquery())
+    return [_summary(row) for row in session.execute(statement)]
 
 
 def get_version(session: Session, name: str, number: int) -> Version:

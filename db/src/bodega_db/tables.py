@@ -74,7 +74,6 @@ class VersionRow(Base):
         CheckConstraint("jsonb_typeof(metrics) = 'object'", name="metrics"),
         CheckConstraint("jsonb_typeof(tags) = 'object'", name="tags"),
         Index("version_one_production", "model_id", unique=True, postgresql_where=text("status = 'production'")),
-        Index("version_created_idx", text("created_at DESC"), text("id DESC")),
         Index("version_generation_idx", "generation"),
         Index("version_sha256_idx", "sha256"),
     )

@@ -1,0 +1,194 @@
+"""One column of data, between the three forms it takes: what a user holds, plain JSON values, what a model sees."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as pandas_types
+
+from bodega_db.errors import ExampleError
+from bodega_db.signature import Column, Kind, Scalar
+
+Values = Sequence[Any]
+NULLS: dict[str, Any] = {"nan": np.nan, "none": None, "na": pd.NA, "nat": pd.NaT}
+OBJECT_KINDS: dict[frozenset[type], Kind] = {
+    frozenset({str}): Kind.STRING,
+    frozenset({bool}): Kind.BOOLEAN,
+    frozenset({int}): Kind.INTEGER,
+    frozenset({float}): Kind.NUMBER,
+    frozenset({int, float}): Kind.NUMBER,
+}
+
+
+# --- from what a user holds ------------------------------------------------------------------------------
+
+
+def describe_column(name: str, series: "pd.Series[Any]") -> Column:
+    """Describe a column of an example: kind, dtype, categories and observed range; raise ExampleError."""
+    kind = _kind(name, series)
+    lowest, highest = _range(name, kind, series)
+    return Column(
+        name=name,
+        kind=kind,
+        dtype="category" if kind is Kind.CATEGORY else str(series.dtype),
+        nullable=bool(series.isna().any()),
+        categories=_categories(name, series) if kind is Kind.CATEGORY else None,
+        ordered=bool(kind is Kind.CATEGORY and series.cat.ordered),
+        minimum=lowest,
+        maximum=highest,
+        null=_null(kind, series),
+    )
+
+
+def _kind(name: str, series: "pd.Series[Any]") -> Kind:
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return Kind.CATEGORY
+    if dtype == object:
+        return _object_kind(name, series)
+    for test, kind in (
+        (pandas_types.is_bool_dtype, Kind.BOOLEAN),
+        (pandas_types.is_integer_dtype, Kind.INTEGER),
+        (pandas_types.is_float_dtype, Kind.NUMBER),
+        (pandas_types.is_datetime64_any_dtype, Kind.DATETIME),
+        (pandas_types.is_string_dtype, Kind.STRING),
+    ):
+        if test(dtype) and not isinstance(dtype, pd.SparseDtype):
+            return kind
+    raise ExampleError(
+        f"Column {name!r} has the dtype {dtype}",
+        "Columns hold numbers, integers, booleans, text, categories or datetimes; convert it first.",
+    )
+
+
+def _object_kind(name: str, series: "pd.Series[Any]") -> Kind:
+    found = {type(_plain(value)) for value in series[series.notna()]}
+    if not found:
+        raise ExampleError(
+            f"Column {name!r} is empty, so its kind cannot be known", "Give it a dtype, or rows with values."
+        )
+    kind = OBJECT_KINDS.get(frozenset(found))
+    if kind is None:
+        names = ", ".join(sorted(t.__name__ for t in found))
+        raise ExampleError(
+            f"Column {name!r} mixes or holds values of type {names}",
+            "Columns hold numbers, integers, booleans, text, categories or datetimes; convert it first.",
+        )
+    return kind
+
+
+def _categories(name: str, series: "pd.Series[Any]") -> tuple[Scalar, ...]:
+    values = tuple(_plain(value) for value in series.cat.categories)
+    if len({type(v) for v in values}) > 1 or any(type(v) not in (str, int, float, bool) for v in values):
+        raise ExampleError(
+            f"The categories of column {name!r} are neither text nor numbers", "Convert them to text first."
+        )
+    return values
+
+
+def _range(name: str, kind: Kind, series: "pd.Series[Any]") -> tuple[Any, Any]:
+    values = series[series.notna()]
+    if kind not in (Kind.NUMBER, Kind.INTEGER, Kind.DATETIME) or values.empty:
+        return None, None
+    lowest, highest = values.min(), values.max()
+    if kind is Kind.DATETIME:
+        return lowest.isoformat(), highest.isoformat()
+    if math.isinf(lowest) or math.isinf(highest):
+        raise ExampleError(f"Column {name!r} holds an infinity, which JSON cannot carry", "Replace it first.")
+    return _plain(lowest), _plain(highest)
+
+
+def _null(kind: Kind, series: "pd.Series[Any]") -> str:
+    if kind is Kind.DATETIME:
+        return "nat"
+    if series.dtype == object:
+        return "none" if any(value is None for value in series) else "nan"
+    return "na" if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) and series.dtype.na_value is pd.NA else "nan"
+
+
+# --- to JSON ---------------------------------------------------------------------------------------------
+
+
+def to_wire(column: Column, series: "pd.Series[Any]") -> list[Any]:
+    """Write a column as JSON values: null for missing ones, ISO 8601 for datetimes."""
+    return [None if missing else _scalar(column, value) for value, missing in zip(series, series.isna(), strict=True)]
+
+
+def _scalar(column: Column, value: Any) -> Any:
+    if column.kind is Kind.DATETIME:
+        return value.isoformat()
+    if column.kind is Kind.NUMBER:
+        return float(value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return the Python value of a numpy scalar; a subclass of str (numpy's) becomes str."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return str(value) if isinstance(value, str) else value
+
+
+# --- to what a model sees --------------------------------------------------------------------------------
+
+
+def build_column(column: Column, values: Values) -> Any:
+    """Make the array that the model was trained on the like of, from JSON values; None is a missing one.
+
+    An integer or boolean column of numpy has no missing value: with one it becomes float or object, as pandas
+    itself would read it.
+    """
+    if column.kind is Kind.DATETIME:
+        return _datetimes(column, values)
+    if column.is_pandas_category:
+        return _categorical(column, values)
+    dtype = pandas_types.pandas_dtype(column.dtype)
+    if isinstance(dtype, pd.api.extensions.ExtensionDtype):
+        return pd.array(values, dtype=dtype)  # type: ignore[call-overload]
+    if None in values:
+        values = [NULLS[column.null] if value is None else value for value in values]
+        if dtype.kind in "iu":
+            return np.array(values, dtype=np.float64)
+        if dtype.kind == "b":
+            return np.array(values, dtype=object)
+    return _array(values, dtype)
+
+
+def _array(values: Values, dtype: Any) -> Any:
+    if dtype == object:
+        # np.array() would look into the values to find more dimensions.
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
+    return np.array(values, dtype=dtype)
+
+
+def _categorical(column: Column, values: Values) -> pd.Categorical:
+    """A value beyond the known categories would silently become missing, so it gets a category of its own."""
+    known = list(column.categories or ())
+    unknown = sorted({value for value in values if value is not None} - set(known), key=str)
+    return pd.Categorical(values, categories=known + unknown, ordered=column.ordered)
+
+
+def _datetimes(column: Column, values: Values) -> Any:
+    dtype = pandas_types.pandas_dtype(column.dtype)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return pd.to_datetime(list(values), format="ISO8601", utc=True).tz_convert(dtype.tz).astype(dtype).array
+    return pd.to_datetime(list(values), format="ISO8601").astype(dtype).array
+
+
+def integer_bounds(column: Column) -> tuple[int, int]:
+    """Return the least and the greatest integer that the column's dtype holds."""
+    name = column.dtype.split("[")[0].lower()
+    try:
+        bounds = np.iinfo(np.dtype(name))
+    except (TypeError, ValueError):
+        bounds = np.iinfo(np.int64)
+    return int(bounds.min), int(bounds.max)
+
+
+def is_timezone_aware(column: Column) -> bool:
+    """Tell whether a datetime column carries a time zone."""
+    return isinstance(pandas_types.pandas_dtype(column.dtype), pd.DatetimeTZDtype)

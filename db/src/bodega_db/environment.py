@@ -1,0 +1,47 @@
+"""Where a model was made: Python, platform and library versions; and whether it may be loaded here."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from typing import Any
+
+from bodega_db.errors import EnvironmentMismatchError
+
+LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
+SKLEARN = "scikit-learn"
+
+
+def capture_environment(model: Any = None) -> dict[str, Any]:
+    """Return Python, platform and the versions of the model's libraries, as the catalog keeps them."""
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "libraries": {name: version(name) for name in (*LIBRARIES, *_own_library(model))},
+    }
+
+
+def check_environment(recorded: Mapping[str, Any], *, allow_mismatch: bool) -> None:
+    """Raise EnvironmentMismatchError when the model's scikit-learn has another minor version than runs here.
+
+    scikit-learn promises nothing across minor versions: a model may load and answer something else.
+    """
+    trained, running = recorded["libraries"][SKLEARN], version(SKLEARN)
+    if minor(trained) != minor(running) and not allow_mismatch:
+        raise EnvironmentMismatchError(f"Trained with scikit-learn {trained}, but {running} runs here")
+
+
+def minor(number: str) -> tuple[str, ...]:
+    """Return the part of a version number that must agree: '1.9.1' gives ('1', '9')."""
+    return tuple(number.split(".")[:2])
+
+
+def _own_library(model: Any) -> tuple[str, ...]:
+    """Name the distribution that the model's own class comes from, if it is not one of the usual ones."""
+    package = type(model).__module__.partition(".")[0]
+    found = packages_distributions().get(package, [])[:1] if package not in ("builtins", "sklearn", "__main__") else []
+    try:
+        return tuple(name for name in found if version(name))
+    except PackageNotFoundError:
+        return ()

@@ -1,0 +1,127 @@
+"""What a model's methods are called with: a DataFrame, an array or a list of texts, to JSON columns and back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bodega_db.columns import build_column, describe_column, to_wire
+from bodega_db.errors import ExampleError
+from bodega_db.signature import Column, Container, Signature
+
+TAKES = "A DataFrame, a 2-D numpy array, or a list of texts serves as example: the rows you would call predict with."
+TEXT = "text"
+MOST_GOLDEN_ROWS = 20
+
+Wire = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An example as the user holds it, as a frame to look at, and what was learned of its columns."""
+
+    rows: Any
+    frame: pd.DataFrame
+    container: Container
+    columns: tuple[Column, ...]
+    array_dtype: str | None = None
+
+    def golden_rows(self) -> tuple[Any, dict[str, list[Any]]]:
+        """Take up to 20 rows, spread over the example: as the model takes them, and as JSON columns."""
+        count = len(self.frame)
+        picked = np.unique(np.linspace(0, count - 1, min(count, MOST_GOLDEN_ROWS)).astype(int))
+        frame = self.frame.iloc[picked]
+        wire = {column.name: to_wire(column, frame[column.name]) for column in self.columns}
+        return _take(self.rows, picked), wire
+
+
+def read_example(example: Any, model: Any) -> Example:
+    """Understand an example in the light of the model it is for; raise ExampleError naming what does not fit."""
+    if isinstance(example, pd.Series):
+        example = _texts_of(example.tolist())
+    elif isinstance(example, list | tuple):
+        example = _texts_of(list(example)) if _is_text(example) else _array_of(example)
+    if isinstance(example, np.ndarray) and example.ndim == 1:
+        example = _texts_of(example.tolist())
+    if isinstance(example, pd.DataFrame):
+        found = _read_frame(example, model)
+    elif isinstance(example, np.ndarray):
+        found = _read_array(example, model)
+    elif isinstance(example, list):
+        frame = pd.DataFrame({TEXT: pd.array(example, dtype="str")})
+        found = Example(example, frame, Container.TEXTS, _describe(frame))
+    else:
+        raise ExampleError(f"An example of type {type(example).__name__} cannot be used", TAKES)
+    if found.frame.empty:
+        raise ExampleError("The example has no rows or no columns", TAKES)
+    return found
+
+
+def build_input(signature: Signature, columns: Wire) -> Any:
+    """Make what the model's methods take from JSON columns that fit the signature."""
+    if signature.container is Container.TEXTS:
+        return list(columns[signature.columns[0].name])
+    built = {column.name: build_column(column, columns[column.name]) for column in signature.columns}
+    if signature.container is Container.DATAFRAME:
+        return pd.DataFrame(built)
+    dtype = np.dtype(signature.array_dtype)
+    if dtype != object:
+        dtype = np.result_type(dtype, *(np.asarray(values).dtype for values in built.values()))
+    array = np.empty((len(next(iter(built.values()))), len(built)), dtype=dtype)
+    for place, values in enumerate(built.values()):
+        array[:, place] = values
+    return array
+
+
+def _read_frame(frame: pd.DataFrame, model: Any) -> Example:
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise ExampleError(f"The column {twice!r} is there twice", "Give every column its own name.")
+    if not all(isinstance(name, str) for name in frame.columns) or _fitted_without_names(model):
+        return _read_array(frame.to_numpy(), model, names=[str(name) for name in frame.columns])
+    return Example(frame, frame, Container.DATAFRAME, _describe(frame))
+
+
+def _read_array(array: "np.ndarray[Any, Any]", model: Any, names: Sequence[str] | None = None) -> Example:
+    if array.ndim != 2:
+        raise ExampleError(f"The example has {array.ndim} dimensions", TAKES)
+    fitted = list(getattr(model, "feature_names_in_", ()))
+    if len(fitted) == array.shape[1]:
+        # The model was fitted on a DataFrame: it gets one, so that scikit-learn finds the names it knows.
+        frame = pd.DataFrame(array, columns=fitted)
+        return Example(frame, frame, Container.DATAFRAME, _describe(frame))
+    frame = pd.DataFrame(array, columns=list(names or (f"x{place}" for place in range(array.shape[1]))))
+    return Example(array, frame, Container.ARRAY, _describe(frame), array_dtype=str(array.dtype))
+
+
+def _fitted_without_names(model: Any) -> bool:
+    return hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
+
+
+def _describe(frame: pd.DataFrame) -> tuple[Column, ...]:
+    return tuple(describe_column(str(name), frame[name]) for name in frame.columns)
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    return bool(values) and all(isinstance(value, str) for value in values)
+
+
+def _texts_of(values: list[Any]) -> list[str]:
+    if not _is_text(values):
+        raise ExampleError("A one-dimensional example must be made of texts", TAKES)
+    return [str(value) for value in values]
+
+
+def _array_of(values: Sequence[Any]) -> "np.ndarray[Any, Any]":
+    try:
+        return np.array(values)
+    except ValueError as exc:
+        raise ExampleError("The rows of the example have different lengths", TAKES) from exc
+
+
+def _take(rows: Any, picked: "np.ndarray[Any, Any]") -> Any:
+    if isinstance(rows, list):
+        return [rows[place] for place in picked]
+    return rows.iloc[picked] if isinstance(rows, pd.DataFrame) else rows[picked]

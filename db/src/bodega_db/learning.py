@@ -1,0 +1,173 @@
+"""Learning a signature from an example and the fitted model, by reading both and by asking the model.
+
+Whether a column may be null, and whether a value that no encoder knows is answered, depends on every step of a
+pipeline; so the model itself is asked, with example rows that have a null or an unheard-of value in one place.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from bodega_db.categories import known_categories
+from bodega_db.columns import integer_bounds
+from bodega_db.errors import BodegaError, ExampleError, NotFittedError, PredictionError, RegistrationError
+from bodega_db.inputs import build_input, read_example
+from bodega_db.outputs import METHODS, call, describe_output, same_answer
+from bodega_db.records import Golden
+from bodega_db.signature import Column, Container, Kind, Output, Signature
+
+UNHEARD_OF = "bodega: a value nobody has seen"
+
+
+def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
+    """Learn what a fitted model takes and gives, with golden rows that were predicted on the way.
+
+    Raises NotFittedError, or ExampleError when the example cannot be understood, when the model fails on it, or
+    when its rows do not survive the way through JSON.
+    """
+    check_fitted(model)
+    found = read_example(example, model)
+    with quiet():
+        rows, wire = found.golden_rows()
+        answers = _answer(model, rows)
+        signature = Signature(found.container, found.columns, _describe(model, answers), found.array_dtype)
+        _check_round_trip(model, signature, wire, answers)
+        signature = replace(signature, columns=_ask(model, signature, wire))
+    return signature, Golden(inputs=wire, outputs=answers)
+
+
+def check_fitted(model: Any) -> None:
+    """Raise NotFittedError for an estimator that was not fitted, RegistrationError for what is no model."""
+    if isinstance(model, type):
+        raise RegistrationError("That is a class, not a model", "Make an instance and fit it.")
+    if not any(hasattr(model, method) for method in (*METHODS, "fit")):
+        raise RegistrationError(
+            f"A {type(model).__name__} has no predict or transform", "Register a fitted scikit-learn estimator."
+        )
+    try:
+        check_is_fitted(model)
+    except SklearnNotFittedError as exc:
+        raise NotFittedError(f"The {type(model).__name__} is not fitted") from exc
+    except TypeError:
+        return  # not scikit-learn's: whether it predicts is seen on the example
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the warnings of rows that are made up here away from the person who registers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _answer(model: Any, rows: Any) -> dict[str, list[Any]]:
+    """Call every method there is; the first must work, one that fails beside it is no output of this model."""
+    answers: dict[str, list[Any]] = {}
+    for method in METHODS:
+        if not hasattr(model, method):
+            continue
+        try:
+            answers[method] = call(model, method, rows)
+        except BodegaError as exc:
+            if not answers:
+                raise _failure(method, exc) from exc
+    if not answers:
+        raise RegistrationError(
+            f"A {type(model).__name__} cannot answer for new rows: it has no predict or transform",
+            "Register an estimator that has one of them.",
+        )
+    return answers
+
+
+def _failure(method: str, exc: BodegaError) -> ExampleError:
+    reason = f": {exc.__cause__}" if isinstance(exc, PredictionError) and exc.__cause__ else ""
+    return ExampleError(
+        f"The model's {method} fails on the example. {exc.message}{reason}"[:600],
+        "Pass as example the rows you would call it with, in the columns and dtypes it was fitted on.",
+    )
+
+
+def _describe(model: Any, answers: dict[str, list[Any]]) -> dict[str, Output]:
+    return {method: describe_output(model, method, rows) for method, rows in answers.items()}
+
+
+def _check_round_trip(model: Any, signature: Signature, wire: Any, answers: dict[str, list[Any]]) -> None:
+    try:
+        again = {method: call(model, method, build_input(signature, wire)) for method in answers}
+    except (BodegaError, ValueError, TypeError) as exc:
+        raise ExampleError(
+            f"The model fails on its example once that went through JSON: {exc}",
+            "Use plain dtypes: float64, int64, bool, str, category or datetime64.",
+        ) from exc
+    for method, expected in answers.items():
+        if not same_answer(expected, again[method]):
+            raise ExampleError(
+                f"The model's {method} gives two answers for the same rows",
+                "It depends on chance, or on a dtype that JSON cannot carry; fix random_state or the dtypes.",
+            )
+
+
+def _ask(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
+    columns = _with_categories(model, signature)
+    asked = replace(signature, columns=columns)
+    all_null = signature.container is not Container.TEXTS and _answers(
+        model, asked, wire, {column.name: None for column in columns}
+    )
+    return tuple(
+        replace(
+            column,
+            nullable=column.nullable or all_null or _takes_null(model, asked, column, wire),
+            accepts_unknown=column.categories is None or _takes_unknown(model, asked, column, wire),
+        )
+        for column in columns
+    )
+
+
+def _with_categories(model: Any, signature: Signature) -> tuple[Column, ...]:
+    """Add what encoders know; text that an encoder reads becomes a category."""
+    known = known_categories(model, [column.name for column in signature.columns])
+    columns = []
+    for column in signature.columns:
+        values = known.get(column.name)
+        if values and column.categories is None:
+            kind = Kind.CATEGORY if column.kind is Kind.STRING else column.kind
+            column = replace(column, kind=kind, categories=values)  # noqa: PLW2901
+        columns.append(column)
+    return tuple(columns)
+
+
+def _takes_null(model: Any, signature: Signature, column: Column, wire: Any) -> bool:
+    return signature.container is not Container.TEXTS and _answers(model, signature, wire, {column.name: None})
+
+
+def _takes_unknown(model: Any, signature: Signature, column: Column, wire: Any) -> bool:
+    value = _unheard_of(column)
+    return value is not None and _answers(model, signature, wire, {column.name: value})
+
+
+def _unheard_of(column: Column) -> Any:
+    """Make a value of the column's type that is none of its categories; None where there is none."""
+    categories = column.categories or ()
+    if isinstance(categories[0], str):
+        return UNHEARD_OF
+    if isinstance(categories[0], bool):
+        return None
+    highest = max(categories) + 1  # type: ignore[operator]
+    if column.kind is Kind.INTEGER and highest > integer_bounds(column)[1]:
+        return None
+    return highest
+
+
+def _answers(model: Any, signature: Signature, wire: Any, first_row: dict[str, Any]) -> bool:
+    """Tell whether the model answers when the first example row holds these values."""
+    columns = {name: [first_row.get(name, values[0]), *values[1:]] for name, values in wire.items()}
+    try:
+        call(model, signature.default_output, build_input(signature, columns))
+    except (BodegaError, ValueError, TypeError):
+        return False
+    return True

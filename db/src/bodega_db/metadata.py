@@ -1,0 +1,85 @@
+"""What people say of a version (metrics, params, tags, a note): checked before anything is written."""
+
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from bodega_db.errors import InvalidMetadataError
+from bodega_db.reference import METRIC_NAME
+
+LONGEST_NOTE = 10_000
+LONGEST_TEXT = 1_000
+LONGEST_KEY = 200
+
+T = TypeVar("T")
+
+
+def check_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float | int]:
+    """Return the metrics as plain finite numbers; raise InvalidMetadataError naming the one that is none."""
+    checked: dict[str, float | int] = {}
+    for name, value in (metrics or {}).items():
+        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
+            raise InvalidMetadataError(
+                f"{name!r:.80} cannot name a metric", "Use letters, digits, '_', '.', '@' and '-', as in 'accuracy'."
+            )
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise InvalidMetadataError(f"The metric {name} is a {type(value).__name__}", "Give a single number.")
+        if not math.isfinite(value):
+            raise InvalidMetadataError(f"The metric {name} is {float(value)}", "Give a finite number, or leave it out.")
+        checked[name] = int(value) if isinstance(value, numbers.Integral) else float(value)
+    return checked
+
+
+def check_tags(tags: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the tags as text by name; raise InvalidMetadataError."""
+    for name, value in (tags or {}).items():
+        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
+            raise InvalidMetadataError(f"{name!r:.80} cannot name a tag", "Use letters, digits, '_', '.', '@' and '-'.")
+        if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+            raise InvalidMetadataError(f"The tag {name} is not a text of at most {LONGEST_TEXT} characters")
+    return check_storable("tags", dict(tags or {}))
+
+
+def check_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return parameters as JSON values; whatever JSON does not know is kept as its repr."""
+    return check_storable("params", {str(name): _json_value(value) for name, value in (params or {}).items()})
+
+
+def check_note(note: str | None) -> str | None:
+    """Return the note; raise InvalidMetadataError if it is no text or too long."""
+    if note is not None and (not isinstance(note, str) or len(note) > LONGEST_NOTE):
+        raise InvalidMetadataError(f"A note is a text of at most {LONGEST_NOTE} characters")
+    return check_storable("note", note)
+
+
+def check_idempotency_key(key: str | None) -> str | None:
+    """Return the key; raise InvalidMetadataError unless it is a short printable text."""
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and key.isprintable()):
+        raise InvalidMetadataError(f"An idempotency key is a printable text of 1 to {LONGEST_KEY} characters")
+    return check_storable("idempotency_key", key)
+
+
+def check_storable(what: str, value: T) -> T:
+    """Return a JSON value; raise InvalidMetadataError if Postgres cannot keep its text (NUL, lone surrogates)."""
+    text = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidMetadataError(
+            f"The {what} hold a NUL character or half of a surrogate pair", "Take it out: Postgres cannot keep it."
+        )
+    return value
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, bool | str | None):
+        return value if not isinstance(value, str) else value[:LONGEST_TEXT]
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, list | tuple) and len(value) <= 100:
+        return [_json_value(part) for part in value]
+    if isinstance(value, Mapping) and len(value) <= 100:
+        return {str(name): _json_value(part) for name, part in value.items()}
+    return repr(value)[:LONGEST_TEXT]

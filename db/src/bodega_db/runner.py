@@ -1,0 +1,70 @@
+"""A loaded version that answers: what stands between the store and whoever predicts.
+
+A runner keeps to plain columns in and plain rows out, so that a model can move into a process of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from bodega_db.environment import check_environment
+from bodega_db.errors import BodegaError, GoldenMismatchError
+from bodega_db.formats import Policy, load
+from bodega_db.inputs import Wire, build_input
+from bodega_db.outputs import call, check_output, same_answer
+from bodega_db.records import Golden
+from bodega_db.signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A model that reproduced its golden predictions, with the bytes its artifact takes as a measure of its memory."""
+
+    model: Any
+    signature: Signature
+    size_bytes: int
+
+    def predict(self, columns: Wire, output: str | None = None) -> list[Any]:
+        """Answer for JSON columns that fit the signature: one value or list for each row.
+
+        Raises OutputNotAvailableError, PredictionError or OutputNotFiniteError.
+        """
+        return call(self.model, check_output(self.signature, output), build_input(self.signature, columns))
+
+
+def start_runner(
+    file: BinaryIO,
+    fmt: str,
+    signature: Signature,
+    golden: Golden,
+    environment: Mapping[str, Any],
+    policy: Policy,
+) -> Runner:
+    """Load verified bytes and let them prove themselves on the golden rows.
+
+    Raises EnvironmentMismatchError, the errors of `formats.load`, or GoldenMismatchError.
+    """
+    check_environment(environment, allow_mismatch=policy.allow_sklearn_mismatch)
+    size = file.seek(0, 2)
+    file.seek(0)
+    runner = Runner(load(file, fmt, policy), signature, size)
+    check_golden(runner, golden)
+    return runner
+
+
+def check_golden(runner: Runner, golden: Golden) -> None:
+    """Raise GoldenMismatchError unless the model repeats every prediction it made when it was registered."""
+    for output, expected in golden.outputs.items():
+        try:
+            actual = runner.predict(golden.inputs, output)
+        except BodegaError as exc:
+            raise GoldenMismatchError(
+                f"The loaded model fails on its golden rows ({output}): {exc.message}",
+                "It depends on something beyond its file; register it again with all it needs.",
+            ) from exc
+        wrong = sum(not same_answer(a, b) for a, b in zip(expected, actual, strict=True))
+        if wrong:
+            raise GoldenMismatchError(
+                f"The loaded model answers {wrong} of {golden.rows} golden rows differently ({output})",
+                "It depends on chance or on this environment; fix random_state or register it again from here.",
+            )

@@ -1,0 +1,267 @@
+"""The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
+
+import getpass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Self, cast
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from bodega_db import catalog
+from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
+from bodega_db.engine import create_catalog_engine, translate_errors
+from bodega_db.environment import capture_environment
+from bodega_db.errors import (
+    BodegaError,
+    CatalogNotMigratedError,
+    CatalogUnavailableError,
+    FormatNotAllowedError,
+    IdempotencyConflictError,
+    InvalidReferenceError,
+    ModelNotFoundError,
+)
+from bodega_db.formats import Policy, dump
+from bodega_db.learning import learn
+from bodega_db.metadata import (
+    check_idempotency_key,
+    check_metrics,
+    check_note,
+    check_params,
+    check_storable,
+    check_tags,
+)
+from bodega_db.migrate import HEAD
+from bodega_db.records import Digest, Event, ModelSummary, Registration, Resolution, Version, VersionSummary
+from bodega_db.reference import ByNumber, check_model_name, parse_reference, parse_selector
+from bodega_db.rehearsal import Rehearsal
+from bodega_db.runner import Runner, start_runner
+from bodega_db.settings import Settings
+
+
+class ModelStore:
+    """Register, list, choose and open model versions; safe to share between threads."""
+
+    def __init__(self, engine: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
+        self.artifacts = artifacts
+        self.policy = policy
+        self._engine = engine
+        self._rehearsal = Rehearsal()
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Make the store that the settings describe; nothing is connected before the first verb."""
+        engine = create_catalog_engine(settings.database_url.get_secret_value(), settings.pool_size)
+        return cls(engine, ArtifactStore(settings.models), Policy.of(settings))
+
+    def close(self) -> None:
+        """Give back the connections and end the kept process."""
+        self._rehearsal.close()
+        self._engine.dispose()
+
+    # --- registering -------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        model: Any,
+        name: str,
+        *,
+        example: Any,
+        metrics: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        note: str | None = None,
+        format: str = "skops",  # noqa: A002 (the word of the design and of the catalog)
+        lineage: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+    ) -> Version:
+        """Write a fitted model to the volume and then to the catalog, and return the new version.
+
+        File first, row last (docs/registration.md): a crash anywhere leaves at most a file that no row names.
+        With an idempotency key that was used for the same bytes, that version is returned and nothing is written.
+        Raises RegistrationError and its kin with the reason, before anything is visible to anybody.
+        """
+        check_model_name(name)
+        key = check_idempotency_key(idempotency_key)
+        described = {
+            "metrics": check_metrics(metrics),
+            "params": check_params(params),
+            "tags": check_tags(tags),
+            "note": check_note(note),
+            "lineage": check_params(lineage),
+        }
+        if format not in self.policy.formats:
+            raise FormatNotAllowedError(f"This process does not load {format!r:.20}, so it does not register it either")
+        self.check_volume(adopt=True)
+        signature, golden = learn(model, example)
+        check_storable("example and categories", [signature.to_dict(), golden.to_dict()])
+        environment = capture_environment(model)
+
+        def write(out: HashingWriter) -> None:
+            dump(model, format, cast("BinaryIO", out))
+
+        with self.artifacts.stage(write) as staged:
+            if key and (earlier := self._earlier(key, name, staged)):
+                return earlier
+            self._rehearsal.run(staged.file, format, signature, golden, environment, self.policy)
+            self.artifacts.commit(staged)
+            registration = Registration(
+                model=name,
+                digest=staged.digest,
+                size_bytes=staged.size_bytes,
+                format=format,
+                signature=signature,
+                golden=golden,
+                environment=environment,
+                idempotency_key=key,
+                **described,  # type: ignore[arg-type]
+            )
+            return self._insert(registration, staged, actor or default_actor())
+
+    def start_rehearsal(self) -> None:
+        """Start the fresh process ahead of the first registration."""
+        self._rehearsal.start()
+
+    def _insert(self, registration: Registration, staged: StagedArtifact, actor: str) -> Version:
+        try:
+            with self._transaction() as session:
+                catalog.set_actor(session, actor)
+                return catalog.insert_version(session, registration, actor)
+        except IdempotencyConflictError:
+            # Somebody with the same key was faster: theirs is this registration, if it is of the same bytes.
+            return self._required_earlier(registration, staged)
+        except CatalogUnavailableError:
+            # The COMMIT may have happened although its answer was lost. Only the key can tell.
+            if registration.idempotency_key is None:
+                raise
+            return self._required_earlier(registration, staged)
+
+    def _required_earlier(self, registration: Registration, staged: StagedArtifact) -> Version:
+        earlier = self._earlier(registration.idempotency_key or "", registration.model, staged)
+        if earlier is None:
+            raise CatalogUnavailableError("The catalog went away before the version was registered")
+        return earlier
+
+    def _earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None:
+        """Return the version registered under a key; raise IdempotencyConflictError if it is something else."""
+        with self._transaction() as session:
+            earlier = catalog.find_by_idempotency_key(session, key)
+        if earlier is None:
+            return None
+        if (earlier.model, earlier.digest) != (name, staged.digest):
+            raise IdempotencyConflictError(f"The idempotency key belongs to {earlier.reference}, a different model")
+        return earlier
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    def models(self) -> list[ModelSummary]:
+        """Return all models by name."""
+        with self._transaction() as session:
+            return catalog.list_models(session)
+
+    def model(self, name: str) -> ModelSummary:
+        """Return one model; raise ModelNotFoundError."""
+        with self._transaction() as session:
+            return catalog.get_model(session, _existing_name(name))
+
+    def only_model_name(self) -> str:
+        """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
+        with self._transaction() as session:
+            return catalog.get_only_model_name(session)
+
+    def versions(
+        self, model: str | None = None, *, after: str | None = None, limit: int | None = None
+    ) -> list[VersionSummary]:
+        """Return versions, newest first, of one model or of all; `after` is the reference of the last one seen."""
+        with self._transaction() as session:
+            last = catalog.get_version(session, *_numbered(after)) if after else None
+            return catalog.list_versions(session, model and _existing_name(model), last, limit)
+
+    def get(self, name: str, number: int) -> Version:
+        """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
+        with self._transaction() as session:
+            return catalog.get_version(session, _existing_name(name), number)
+
+    def resolve(self, reference: str) -> Resolution:
+        """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
+        name, selector = parse_reference(reference)
+        with self._transaction() as session:
+            return catalog.resolve(session, name, selector)
+
+    def choose(self, model: str | None, version: str | None) -> Resolution:
+        """Choose by model and version apart; without a model, the only one there is."""
+        selector = parse_selector(version)
+        with self._transaction() as session:
+            name = _existing_name(model) if model is not None else catalog.get_only_model_name(session)
+            return catalog.resolve(session, name, selector)
+
+    def history(self, name: str) -> list[Event]:
+        """Return what happened to a model, newest first."""
+        with self._transaction() as session:
+            catalog.get_model(session, _existing_name(name))
+            return catalog.list_events(session, name)
+
+    # --- opening -----------------------------------------------------------------------------------------
+
+    def open(self, version: Version) -> Runner:
+        """Load a version from its verified bytes; nothing is deserialised before the sha256 matched.
+
+        Raises VolumeMismatchError, ArtifactError or LoadError, each naming the step that failed.
+        """
+        self.check_volume()
+        with self.artifacts.open_verified(version.digest, version.size_bytes) as file:
+            return start_runner(
+                file, version.format, version.signature, version.golden, version.environment, self.policy
+            )
+
+    def verify(self, digest: Digest, size_bytes: int) -> None:
+        """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered."""
+        with self.artifacts.open_verified(digest, size_bytes):
+            pass
+
+    # --- the two halves together -------------------------------------------------------------------------
+
+    def check_volume(self, *, adopt: bool = False) -> None:
+        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+        with self._transaction() as session:
+            store_id = catalog.get_store_id(session)
+            empty = not catalog.has_versions(session)
+        if not self.artifacts.check_owner(store_id, catalog_is_empty=empty) and adopt:
+            self.artifacts.adopt(store_id)
+
+    def check_catalog(self) -> int:
+        """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""
+        with self._transaction() as session:
+            found = catalog.get_revision(session)
+            if found != HEAD:
+                raise CatalogNotMigratedError(f"The database is at migration {found}, this program expects {HEAD}")
+            return catalog.get_generation(session)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with translate_errors(), Session(self._engine) as session, session.begin():
+            yield session
+
+
+def default_actor() -> str:
+    """Return who works here, for the catalog's history."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"
+
+
+def _existing_name(name: str) -> str:
+    """Answer a name that no model can have like one that no model has."""
+    try:
+        return check_model_name(name)
+    except BodegaError as exc:
+        raise ModelNotFoundError("There is no model of that name") from exc
+
+
+def _numbered(reference: str) -> tuple[str, int]:
+    name, selector = parse_reference(reference)
+    if not isinstance(selector, ByNumber):
+        raise InvalidReferenceError("A list continues behind a numbered version, as in 'penguins@3'", "")
+    return name, selector.number
