@@ -233,7 +233,9 @@ class ArtifactStore:
         except OSError as exc:
             if exc.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
                 raise ArtifactNotRegularError(f"{digest.path} is a link or not a file") from exc
-            raise VolumeError(f"{digest.path} cannot be read: {exc.strerror}", "Check the volume and its owner.") from exc
+            raise VolumeError(
+                f"{digest.path} cannot be read: {exc.strerror}", "Check the volume and its owner."
+            ) from exc
         try:
             yield fd
         finally:

@@ -249,7 +249,9 @@ def _reason(version: Version, selector: ref.Selector) -> str:
         case ref.Latest():
             return "the newest version"
         case ref.Default():
-            return "in production" if version.status is Status.PRODUCTION else "none in production: the newest candidate"
+            return (
+                "in production" if version.status is Status.PRODUCTION else "none in production: the newest candidate"
+            )
         case ref.ByAlias(alias):
             return f"named by the alias {alias}"
         case ref.Best(metric, lowest):

@@ -105,7 +105,9 @@ def _null(kind: Kind, series: "pd.Series[Any]") -> str:
         return "nat"
     if series.dtype == object:
         return "none" if any(value is None for value in series) else "nan"
-    return "na" if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) and series.dtype.na_value is pd.NA else "nan"
+    return (
+        "na" if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) and series.dtype.na_value is pd.NA else "nan"
+    )
 
 
 # --- to JSON ---------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ A message never quotes the caller's data, only names of columns, models and type
 class stands in `bodega_api.problems`.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class BodegaError(Exception):
@@ -122,7 +122,10 @@ class LoadError(BodegaError):
 class FormatNotAllowedError(LoadError):
     """The server's policy does not load this format."""
 
-    hint = "Register with format='skops', or allow the format where the models run: BODEGA_FORMATS='[\"skops\", \"joblib\"]'."
+    hint = (
+        "Register with format='skops', or allow the format where the models run: "
+        'BODEGA_FORMATS=\'["skops", "joblib"]\'.'
+    )
 
 
 class UntrustedTypeError(LoadError):
@@ -179,11 +182,11 @@ class NotServableError(RegistrationError):
 
 
 class InputError(BodegaError):
-    """The rows do not fit the signature; `problems` lists at most 20, each naming row and column."""
+    """The rows do not fit the signature; `problems` says at most 20 times which row and column, and why."""
 
     hint = "Compare with the signature at GET /models/NAME/versions/N."
 
-    def __init__(self, message: str, problems: Sequence[str] = (), hint: str | None = None) -> None:
+    def __init__(self, message: str, problems: Sequence[Mapping[str, Any]] = (), hint: str | None = None) -> None:
         super().__init__(message, hint)
         self.problems = tuple(problems)
 

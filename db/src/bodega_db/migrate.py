@@ -47,7 +47,8 @@ def migrations_folder() -> Path:
     folder = Path(os.environ.get("BODEGA_MIGRATIONS") or Path(__file__).parents[2] / "migrations")
     if not (folder / "env.py").is_file():
         raise SettingsError(
-            f"There are no migrations at {folder}", "Run from a checkout, or set BODEGA_MIGRATIONS to its db/migrations."
+            f"There are no migrations at {folder}",
+            "Run from a checkout, or set BODEGA_MIGRATIONS to its db/migrations.",
         )
     return folder
 

@@ -9,6 +9,8 @@ Requests and answers are one JSON line each over a socket pair; the artifact tra
 
 import atexit
 import contextlib
+import gc
+import importlib
 import json
 import os
 import signal
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, BinaryIO
 
 from bodega_db.errors import NotServableError
@@ -26,6 +29,17 @@ from bodega_db.signature import Signature
 
 TIMEOUT_SECONDS = 300
 FORKS = sys.platform == "linux"
+IMPORTED_AHEAD = (
+    "bodega_db.runner",
+    "pandas",
+    "skops.io",
+    "sklearn.compose",
+    "sklearn.ensemble",
+    "sklearn.feature_extraction",
+    "sklearn.linear_model",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+)
 
 
 class Rehearsal:
@@ -46,7 +60,7 @@ class Rehearsal:
         environment: Mapping[str, Any],
         policy: Policy,
     ) -> None:
-        """Raise NotServableError, with the reason, unless a fresh process loads the file and repeats the golden rows."""
+        """Raise NotServableError with the reason unless a fresh process loads the file and repeats the golden rows."""
         request = {
             "format": fmt,
             "signature": signature.to_dict(),
@@ -65,7 +79,8 @@ class Rehearsal:
                 if not isinstance(exc, TimeoutError):
                     raise
                 raise NotServableError(
-                    f"Loading the model in a fresh process took more than {TIMEOUT_SECONDS} s", "Register a smaller one."
+                    f"Loading the model in a fresh process took more than {TIMEOUT_SECONDS} s",
+                    "Register a smaller one.",
                 ) from exc
         if not answer["ok"]:
             raise NotServableError(answer["message"], answer["advice"])
@@ -117,6 +132,12 @@ class Rehearsal:
         return json.loads(line) if line else _died("without a word")
 
 
+@cache
+def shared_rehearsal() -> Rehearsal:
+    """Return the one of this program: its stores share it, because starting it takes seconds."""
+    return Rehearsal()
+
+
 def main(descriptor: int) -> None:
     """Serve rehearsals until the other end is closed."""
     _import_what_models_need()
@@ -135,15 +156,9 @@ def main(descriptor: int) -> None:
 
 def _import_what_models_need() -> None:
     """Import once, in the process that forks, what every rehearsal would have to import again."""
-    import bodega_db.runner
-    import pandas
-    import skops.io
-    import sklearn.compose
-    import sklearn.ensemble
-    import sklearn.feature_extraction
-    import sklearn.linear_model
-    import sklearn.pipeline
-    import sklearn.preprocessing  # noqa: F401
+    for module in IMPORTED_AHEAD:
+        importlib.import_module(module)
+    gc.freeze()  # or the first collection of every child would copy all of these modules' memory
 
 
 def _rehearse_in_child(connection: socket.socket, request: dict[str, Any], fd: int) -> None:

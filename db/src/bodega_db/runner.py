@@ -6,6 +6,7 @@ A runner keeps to plain columns in and plain rows out, so that a model can move 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+from zipfile import ZipFile, is_zipfile
 
 from bodega_db.environment import check_environment
 from bodega_db.errors import BodegaError, GoldenMismatchError
@@ -18,7 +19,7 @@ from bodega_db.signature import Signature
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A model that reproduced its golden predictions, with the bytes its artifact takes as a measure of its memory."""
+    """A model that reproduced its golden predictions; `size_bytes` is the uncompressed size of its artifact."""
 
     model: Any
     signature: Signature
@@ -45,8 +46,7 @@ def start_runner(
     Raises EnvironmentMismatchError, the errors of `formats.load`, or GoldenMismatchError.
     """
     check_environment(environment, allow_mismatch=policy.allow_sklearn_mismatch)
-    size = file.seek(0, 2)
-    file.seek(0)
+    size = uncompressed_size(file)
     runner = Runner(load(file, fmt, policy), signature, size)
     check_golden(runner, golden)
     return runner
@@ -68,3 +68,14 @@ def check_golden(runner: Runner, golden: Golden) -> None:
                 f"The loaded model answers {wrong} of {golden.rows} golden rows differently ({output})",
                 "It depends on chance or on this environment; fix random_state or register it again from here.",
             )
+
+
+def uncompressed_size(file: BinaryIO) -> int:
+    """Return about what a model takes in memory: its arrays as they are, and they are nearly all of it."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    if is_zipfile(file):
+        with ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    file.seek(0)
+    return size

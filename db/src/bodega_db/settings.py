@@ -13,7 +13,7 @@ SECRETS = Path("/run/secrets")
 
 
 class Settings(BaseSettings):
-    """The settings of one process; nothing in Bodega reads the environment anywhere else."""
+    """The settings of one process, made at its edge and handed on."""
 
     model_config = SettingsConfigDict(
         env_prefix="BODEGA_",
@@ -33,13 +33,16 @@ class Settings(BaseSettings):
         default=frozenset(), description="types to trust in skops files beyond the reviewed list"
     )
     allow_sklearn_mismatch: bool = Field(
-        default=False, description="load models of another scikit-learn minor version if they reproduce their golden rows"
+        default=False,
+        description="load models of another scikit-learn minor version if they reproduce their golden rows",
     )
     cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
     max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body, in bytes")
     max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request")
     pool_size: Annotated[int, Field(ge=1, le=100)] = Field(default=10, description="database connections kept")
     api_url: str = Field(default="http://127.0.0.1:8000", description="where people reach the API")
+    api_host: str = Field(default="127.0.0.1", description="the address that the API listens on")
+    api_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="the port it listens on")
 
     @classmethod
     def read(cls, **overrides: object) -> Self:

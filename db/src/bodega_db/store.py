@@ -34,7 +34,7 @@ from bodega_db.metadata import (
 from bodega_db.migrate import HEAD
 from bodega_db.records import Digest, Event, ModelSummary, Registration, Resolution, Version, VersionSummary
 from bodega_db.reference import ByNumber, check_model_name, parse_reference, parse_selector
-from bodega_db.rehearsal import Rehearsal
+from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
 from bodega_db.settings import Settings
 
@@ -46,7 +46,7 @@ class ModelStore:
         self.artifacts = artifacts
         self.policy = policy
         self._engine = engine
-        self._rehearsal = Rehearsal()
+        self._rehearsal = shared_rehearsal()
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -55,8 +55,7 @@ class ModelStore:
         return cls(engine, ArtifactStore(settings.models), Policy.of(settings))
 
     def close(self) -> None:
-        """Give back the connections and end the kept process."""
-        self._rehearsal.close()
+        """Give back the connections."""
         self._engine.dispose()
 
     # --- registering -------------------------------------------------------------------------------------
@@ -71,7 +70,7 @@ class ModelStore:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
         note: str | None = None,
-        format: str = "skops",  # noqa: A002 (the word of the design and of the catalog)
+        format: str = "skops",
         lineage: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         actor: str | None = None,

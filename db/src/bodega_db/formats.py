@@ -1,0 +1,186 @@
+"""How a model becomes bytes and bytes a model: one pair of functions per format, under the loader's policy.
+
+skops describes a model as data: every type it names is checked against the reviewed ones before anything is
+constructed. joblib is pickle: loading a joblib file RUNS whatever code its author put there, so it is loaded
+only where the settings say so, and its sha256 tells no more than that the author's bytes are unchanged.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Self
+from zipfile import ZipFile
+
+from bodega_db import canonical
+from bodega_db.errors import (
+    DeserialiseError,
+    FormatNotAllowedError,
+    LoadError,
+    SerialiseError,
+    UntrustedTypeError,
+)
+from bodega_db.settings import Settings
+from bodega_db.trusted import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise
+
+# The cause of a failure is named, but a message may quote the model's whole data.
+CAUSE_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a process may load: formats, and types beyond the reviewed ones. An artifact has no say."""
+
+    formats: frozenset[str] = frozenset({"skops"})
+    trusted_types: frozenset[str] = frozenset()
+    allow_sklearn_mismatch: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the policy that a deployment chose."""
+        return cls(frozenset(settings.formats), settings.trusted_types, settings.allow_sklearn_mismatch)
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """The two directions of one format."""
+
+    dump: Callable[[Any, BinaryIO], None]
+    load: Callable[[BinaryIO, Policy], Any]
+
+
+def dump(model: Any, fmt: str, out: BinaryIO) -> None:
+    """Write the model; `out` needs no more than `write` and `flush`. As skops, one model is one sequence of bytes.
+
+    Raise FormatNotAllowedError for a format that does not exist, SerialiseError for a model that cannot be
+    written or that no other process could load.
+    """
+    codec = _codec(fmt)
+    try:
+        codec.dump(model, out)
+    except (SerialiseError, OSError):
+        # A full disk is not the model's fault.
+        raise
+    except Exception as exc:
+        raise SerialiseError(
+            f"{type(model).__name__} cannot be written as {fmt}: {_cause(exc)}",
+            "Take the part that is named out of the model, or train with an estimator that can be written.",
+        ) from exc
+
+
+def load(file: BinaryIO, fmt: str, policy: Policy) -> Any:
+    """Read a model from a seekable file whose sha256 was checked.
+
+    Raise FormatNotAllowedError before the file is touched, UntrustedTypeError before anything is constructed,
+    DeserialiseError for whatever else goes wrong in the loader.
+    """
+    codec = _codec(fmt)
+    if fmt not in policy.formats:
+        raise FormatNotAllowedError(f"this process does not load {fmt}, only {', '.join(sorted(policy.formats))}")
+    try:
+        return codec.load(file, policy)
+    except LoadError:
+        raise
+    except Exception as exc:  # the bytes may hold anything, so anything may be raised
+        raise DeserialiseError(
+            f"the {fmt} file could not be turned into a model: {_cause(exc)}",
+            "Compare the versions of the libraries here with those of the version's environment, "
+            "or register the model again from here.",
+        ) from exc
+
+
+def _codec(fmt: str) -> Codec:
+    if fmt not in CODECS:
+        raise FormatNotAllowedError(f"there is no format {fmt!r}; there are {', '.join(CODECS)}")
+    return CODECS[fmt]
+
+
+def _cause(exc: Exception) -> str:
+    text = " ".join(f"{type(exc).__name__}: {exc}".split())
+    return text if len(text) <= CAUSE_LENGTH else text[: CAUSE_LENGTH - 1] + "…"
+
+
+# --- skops -----------------------------------------------------------------------------------------------
+
+
+def _dump_skops(model: Any, out: BinaryIO) -> None:
+    import skops.io
+
+    # skops writes only to seekable files, uncompressed here: the canonical form is what gets deflated.
+    with tempfile.TemporaryFile() as raw:
+        skops.io.dump(model, raw)
+        with ZipFile(raw) as archive:
+            schema = canonical.read_schema(archive)
+            _refuse_homeless(schema)
+            canonical.write(archive, schema, out)
+
+
+def _refuse_homeless(schema: canonical.Node) -> None:
+    """Refuse what skops writes by name and no other process finds: lambdas, what a notebook defines."""
+    named = {(n["__module__"], n["__class__"]) for n in canonical.nodes(schema)}
+    homeless = sorted(f"{m}.{c}" for m, c in named if m == "__main__" or not hasattr(sys.modules.get(m), c))
+    if homeless:
+        raise SerialiseError(
+            f"the model holds {', '.join(homeless)}, which no other process can import",
+            "Move lambdas, and what is defined in a notebook, a script or inside a function, to the top of a "
+            "module in a package that is installed where the models run, import it from there, fit again.",
+        )
+
+
+def _load_skops(file: BinaryIO, policy: Policy) -> Any:
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    trusted = _trusted(file, policy)
+    try:
+        return skops.io.load(file, trusted=trusted)
+    except UntrustedTypesFoundException:
+        untrusted = sorted(set(skops.io.get_untrusted_types(file=file)).difference(trusted))
+    raise UntrustedTypeError(
+        f"the file asks for types that are not trusted, and nothing was loaded: {', '.join(untrusted)}",
+        untrusted,
+        "\n  ".join(advise(name) for name in untrusted),
+    )
+
+
+def _trusted(file: BinaryIO, policy: Policy) -> list[str]:
+    """Return the trusted types that the file names; skops compares every node with all it is given."""
+    with ZipFile(file) as archive:
+        every = list(canonical.nodes(canonical.read_schema(archive)))
+    named = {canonical.name(node) for node in every}
+    trusted = (TRUSTED_TYPES & named) | policy.trusted_types
+    if all(_is_reviewed_partial(node) for node in every if canonical.name(node) == PARTIAL):
+        trusted |= {PARTIAL} & named
+    return sorted(trusted)
+
+
+def _is_reviewed_partial(node: canonical.Node) -> bool:
+    if node["__loader__"] != "PartialNode":
+        return False
+    function = node["content"]["func"]
+    # A node with an id can stand for another node: then the name here would say nothing.
+    return (
+        function["__loader__"] == "FunctionNode" and canonical.name(function) in PARTIAL_OF and "__id__" not in function
+    )
+
+
+# --- joblib ----------------------------------------------------------------------------------------------
+
+
+def _dump_joblib(model: Any, out: BinaryIO) -> None:
+    import joblib
+
+    # Uncompressed, joblib asks `out` for its position to align arrays for memory maps, which nobody makes.
+    joblib.dump(model, out, compress=("zlib", 1))
+
+
+def _load_joblib(file: BinaryIO, policy: Policy) -> Any:
+    import joblib
+
+    return joblib.load(file)
+
+
+CODECS: dict[str, Codec] = {
+    "skops": Codec(_dump_skops, _load_skops),
+    "joblib": Codec(_dump_joblib, _load_joblib),
+}
