@@ -1,0 +1,133 @@
+"""What the API answers, as types: the source of the OpenAPI document, and records turned into them."""
+
+from datetime import datetime
+from typing import Any
+
+from bodega_db.records import ModelSummary, Version, VersionSummary
+from pydantic import BaseModel, Field
+
+
+class VersionAnswer(BaseModel):
+    """A version as lists show it."""
+
+    model: str
+    version: int
+    status: str
+    format: str
+    sha256: str
+    path: str = Field(description="where the artifact lies on the volume")
+    size_bytes: int
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    note: str | None
+    created_at: datetime
+    created_by: str
+
+
+class VersionList(BaseModel):
+    """Versions, newest first."""
+
+    versions: list[VersionAnswer]
+    next: str | None = Field(description="the value of ?after= for the next page; null on the last one")
+
+
+class ModelAnswer(BaseModel):
+    """A model and its versions, newest first."""
+
+    name: str
+    description: str | None
+    production: int | None = Field(description="the number of the version in production")
+    last_version: int
+    created_at: datetime
+    created_by: str
+    versions: list[VersionAnswer]
+
+
+class VersionDetail(VersionAnswer):
+    """A version with everything needed to trust, call and reproduce it."""
+
+    signature: dict[str, Any]
+    golden: dict[str, Any]
+    params: dict[str, Any]
+    environment: dict[str, Any]
+    lineage: dict[str, Any]
+
+
+class PredictionAnswer(BaseModel):
+    """Predictions, one for each row, and the version they come from."""
+
+    model: str
+    version: int
+    sha256: str
+    chosen: str = Field(description="why this version answers")
+    output: str = Field(description="the method of the model that answered")
+    predictions: list[Any]
+    classes: list[Any] | None = Field(default=None, description="the label behind each number, in order")
+    columns: list[str] | None = Field(default=None, description="names of the columns that transform answers")
+    warnings: list[str] | None = Field(default=None, description="input that was answered but deserves a look")
+
+
+class ProblemAnswer(BaseModel):
+    """An error (RFC 9457): programs branch on `type`, people read `detail` and `hint`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
+class HealthAnswer(BaseModel):
+    """That the process answers."""
+
+    status: str
+    loaded: list[str] | None = Field(default=None, description="versions in memory")
+    generation: int | None = Field(default=None, description="the catalog's last change")
+
+
+def version_answer(version: VersionSummary) -> VersionAnswer:
+    """Turn a record into what a list shows."""
+    return VersionAnswer(**_summary(version))
+
+
+def version_detail(version: Version) -> VersionDetail:
+    """Turn a record into everything known about it."""
+    return VersionDetail(
+        **_summary(version),
+        signature=version.signature.to_dict(),
+        golden=version.golden.to_dict(),
+        params=dict(version.params),
+        environment=dict(version.environment),
+        lineage=dict(version.lineage),
+    )
+
+
+def model_answer(model: ModelSummary, versions: list[VersionSummary]) -> ModelAnswer:
+    """Turn a model and its versions into one answer."""
+    return ModelAnswer(
+        name=model.name,
+        description=model.description,
+        production=model.production,
+        last_version=model.last_version,
+        created_at=model.created_at,
+        created_by=model.created_by,
+        versions=[version_answer(version) for version in versions],
+    )
+
+
+def _summary(version: VersionSummary) -> dict[str, Any]:
+    return {
+        "model": version.model,
+        "version": version.number,
+        "status": version.status.value,
+        "format": version.format,
+        "sha256": version.digest.hex,
+        "path": version.path,
+        "size_bytes": version.size_bytes,
+        "metrics": dict(version.metrics),
+        "tags": dict(version.tags),
+        "note": version.note,
+        "created_at": version.created_at,
+        "created_by": version.created_by,
+    }

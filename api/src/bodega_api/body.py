@@ -1,0 +1,101 @@
+"""The body of a prediction request: strict JSON into columns, before any signature is looked at.
+
+Python's own parser is used because it tells duplicate keys and refuses NaN; both are silently accepted elsewhere.
+"""
+
+import json
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from typing import Any
+
+from bodega_api.problems import BodyError, BodyTooLargeError, MediaTypeError
+
+
+class DuplicateKeys(dict[str, Any]):
+    """An object whose keys are not unique; `twice` are those that came again."""
+
+    twice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows form: one object per row."""
+
+    rows: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns form: one list per column."""
+
+    columns: dict[str, Any]
+
+
+def check_media_type(content_type: str | None) -> None:
+    """Raise MediaTypeError unless the request says JSON, or says nothing."""
+    media_type = (content_type or "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise MediaTypeError("The body is not said to be JSON")
+
+
+async def collect_body(chunks: AsyncIterable[bytes], limit: int) -> bytes:
+    """Put a body together; raise BodyTooLargeError as soon as it is longer than the limit, in bytes.
+
+    The framework's own limit answers in plain text, also in place of an error that was found before.
+    """
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > limit:
+            raise BodyTooLargeError(f"The body is longer than {limit} bytes")
+    return bytes(body)
+
+
+def read_body(data: bytes) -> Rows | Columns:
+    """Read a request body; raise BodyError that says where it stops being one."""
+    document = _parse(data)
+    if not isinstance(document, dict):
+        raise BodyError(f"The body is {json_type(document)}, not an object")
+    if len(document) != 1 or not document.keys() <= {"rows", "columns"} or isinstance(document, DuplicateKeys):
+        raise BodyError("The body needs exactly one key, 'rows' or 'columns'")
+    if "rows" in document:
+        if not isinstance(document["rows"], list):
+            raise BodyError(f"'rows' is {json_type(document['rows'])}, not a list")
+        return Rows(document["rows"])
+    if not isinstance(document["columns"], dict):
+        raise BodyError(f"'columns' is {json_type(document['columns'])}, not an object")
+    return Columns(document["columns"])
+
+
+def json_type(value: Any) -> str:
+    """Name the JSON type of a value, for a message that must not show the value."""
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", type(None): "null"}
+    return names.get(type(value), "an object")
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        text = data.decode("utf-8-sig")
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as exc:
+        raise BodyError(f"The body is not UTF-8 at byte {exc.start}") from None
+    except json.JSONDecodeError as exc:
+        raise BodyError(f"The body is not JSON at line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
+    except RecursionError:
+        raise BodyError("The body is nested too deeply") from None
+    except ValueError:
+        raise BodyError("The body holds a number with too many digits") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    duplicates = DuplicateKeys(found)
+    duplicates.twice = tuple(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    return duplicates
+
+
+def _refuse_constant(_: str) -> None:
+    raise BodyError("NaN and Infinity are not JSON", "Send null for a missing value.")

@@ -1,0 +1,22 @@
+"""Whether the process lives, and whether it can serve."""
+
+from fastapi import APIRouter, Depends
+
+from bodega_api.answers import HealthAnswer, ProblemAnswer
+from bodega_api.dependencies import Loaded, Store, only_parameters
+
+router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
+
+
+@router.get("/healthz", response_model_exclude_none=True)
+def live() -> HealthAnswer:
+    """Say that the process answers; it asks nobody else."""
+    return HealthAnswer(status="alive")
+
+
+@router.get("/readyz", responses={"503": {"model": ProblemAnswer}})
+def ready(store: Store, loaded: Loaded) -> HealthAnswer:
+    """Say that the catalog answers, has the schema of this program, and belongs to the volume."""
+    generation = store.check_catalog()
+    store.check_volume()
+    return HealthAnswer(status="ready", loaded=loaded.references, generation=generation)

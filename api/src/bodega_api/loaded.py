@@ -1,0 +1,69 @@
+"""The versions kept in memory: each loaded once however many ask at the same moment, bounded by bytes."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from bodega_db.records import Version
+from bodega_db.runner import Runner
+
+Key = tuple[str, int, str]
+
+
+class LoadedVersions:
+    """Runners by version, the least recently used leaving first; safe to share between threads.
+
+    The bytes are verified at every load; a failed load is not remembered, so that the next request tries again.
+    """
+
+    def __init__(self, load: Callable[[Version], Runner], capacity_bytes: int) -> None:
+        self._load = load
+        self._capacity = capacity_bytes
+        self._kept: OrderedDict[Key, Runner] = OrderedDict()
+        self._loading: dict[Key, Future[Runner]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, version: Version) -> Runner:
+        """Return the runner of a version, loading it if need be; raise what loading raises, to all who wait."""
+        key = (version.model, version.number, version.digest.hex)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            waiting = self._loading.get(key)
+            if waiting is None:
+                mine = self._loading[key] = Future[Runner]()
+        if waiting is not None:
+            return waiting.result()
+        return self._load_for_all(key, version, mine)
+
+    def _load_for_all(self, key: Key, version: Version, result: "Future[Runner]") -> Runner:
+        try:
+            runner = self._load(version)
+        except BaseException as exc:
+            with self._lock:
+                del self._loading[key]
+            result.set_exception(exc)
+            raise
+        with self._lock:
+            del self._loading[key]
+            self._keep(key, runner)
+        result.set_result(runner)
+        return runner
+
+    def _keep(self, key: Key, runner: Runner) -> None:
+        if runner.size_bytes > self._capacity:
+            return  # it answers this once; making room would only drive out all others
+        self._kept[key] = runner
+        while self._size() > self._capacity:
+            self._kept.popitem(last=False)
+
+    def _size(self) -> int:
+        return sum(runner.size_bytes for runner in self._kept.values())
+
+    @property
+    def references(self) -> list[str]:
+        """The versions in memory, least recently used first."""
+        with self._lock:
+            return [f"{model}@{number}" for model, number, _ in self._kept]

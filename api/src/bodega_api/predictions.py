@@ -1,0 +1,103 @@
+"""Prediction over HTTP: choose in the catalog, verify and load if need be, check the rows, answer."""
+
+from typing import Annotated, Any
+
+import orjson
+from bodega_db.outputs import check_output
+from bodega_db.records import Resolution
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from bodega_api.answers import PredictionAnswer, ProblemAnswer
+from bodega_api.body import check_media_type, collect_body, read_body
+from bodega_api.dependencies import AppSettings, Loaded, Store, only_parameters
+from bodega_api.validation import check_input
+
+DESCRIPTION = """Predict with one version of a model.
+
+The body holds rows, `{"rows": [{"column": value}]}`, or columns, `{"columns": {"column": [value]}}`. Values are
+strictly of the kind that the model's signature names; a missing value is `null`, where the signature allows it."""
+
+BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "oneOf": [
+                    {
+                        "type": "object",
+                        "required": ["rows"],
+                        "additionalProperties": False,
+                        "properties": {"rows": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
+                    },
+                    {
+                        "type": "object",
+                        "required": ["columns"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "columns": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}}
+                        },
+                    },
+                ]
+            }
+        }
+    },
+}
+
+router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}})
+
+
+async def request_body(request: Request, settings: AppSettings) -> bytes:
+    """Read the body before the endpoint takes a thread, so that a slow sender does not hold one."""
+    check_media_type(request.headers.get("content-type"))
+    return await collect_body(request.stream(), settings.max_body_bytes)
+
+
+@router.post(
+    "/predict",
+    dependencies=[Depends(only_parameters("model", "version", "output"))],
+    response_model=PredictionAnswer,
+    description=DESCRIPTION,
+    openapi_extra={"requestBody": BODY},
+)
+def predict(
+    store: Store,
+    loaded: Loaded,
+    settings: AppSettings,
+    body: Annotated[bytes, Depends(request_body)],
+    model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
+    version: Annotated[
+        str | None,
+        Query(description="a number, latest, production, an alias or best:METRIC[:min]; else production or newest"),
+    ] = None,
+    output: Annotated[str | None, Query(description="predict, predict_proba, …: what the signature lists")] = None,
+) -> Response:
+    """Predict with one version of a model."""
+    rows = read_body(body)
+    resolution = store.choose(model, version)
+    signature = resolution.version.signature
+    method = check_output(signature, output)
+    checked = check_input(rows, signature, settings.max_rows)
+    runner = loaded.get(resolution.version)
+    predictions = runner.predict(checked.columns, method)
+    return Response(
+        orjson.dumps(_answer(resolution, method, predictions, checked.warnings)), media_type="application/json"
+    )
+
+
+def _answer(resolution: Resolution, method: str, predictions: list[Any], warnings: list[str]) -> dict[str, Any]:
+    version = resolution.version
+    output = version.signature.outputs[method]
+    answer: dict[str, Any] = {
+        "model": version.model,
+        "version": version.number,
+        "sha256": version.digest.hex,
+        "chosen": resolution.reason,
+        "output": method,
+        "predictions": predictions,
+    }
+    optional = {
+        "classes": output.classes if method != "predict" else None,
+        "columns": output.columns,
+        "warnings": warnings,
+    }
+    return answer | {key: value for key, value in optional.items() if value}

@@ -1,0 +1,152 @@
+"""Errors as RFC 9457 problem details: one table from the error tree to status and type, and nothing echoed.
+
+The `type` of a problem is stable: programs branch on it. docs/problems.md lists them all.
+"""
+
+import logging
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import orjson
+from bodega_db import errors
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger("bodega_api")
+PREFIX = "urn:bodega:problem:"
+RETRY_AFTER_SECONDS = "2"
+
+
+class Kind(NamedTuple):
+    """What every problem of one type shares."""
+
+    status: int
+    slug: str
+    title: str
+
+
+class BodyError(errors.BodegaError):
+    """The body of the request cannot be read as JSON rows or columns."""
+
+    hint = 'Send {"rows": [{"column": value, …}, …]} or {"columns": {"column": [value, …], …}}.'
+
+
+class MediaTypeError(errors.BodegaError):
+    """The body of the request is said to be something else than JSON."""
+
+    hint = "Send the header Content-Type: application/json."
+
+
+class BodyTooLargeError(errors.BodegaError):
+    """The body of the request is longer than the server reads."""
+
+    hint = "Send fewer rows at a time."
+
+
+class ParameterError(errors.BodegaError):
+    """A query parameter is unknown, repeated or malformed."""
+
+
+# An error is looked up by its class, else by the nearest of its bases.
+PROBLEMS: dict[type[errors.BodegaError], Kind] = {
+    BodyError: Kind(400, "body", "The body cannot be read"),
+    BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
+    MediaTypeError: Kind(415, "media-type", "The body is not JSON"),
+    ParameterError: Kind(422, "parameter", "A parameter does not fit"),
+    errors.InvalidReferenceError: Kind(422, "version-reference", "The version cannot be read"),
+    errors.InvalidNameError: Kind(422, "model-name", "That is not a model name"),
+    errors.ModelNotFoundError: Kind(404, "model-not-found", "There is no such model"),
+    errors.ModelAmbiguousError: Kind(422, "model-ambiguous", "No model is named"),
+    errors.VersionNotFoundError: Kind(404, "version-not-found", "There is no such version"),
+    errors.VersionQuarantinedError: Kind(409, "version-quarantined", "The version is in quarantine"),
+    errors.InputError: Kind(422, "input", "The input does not fit the signature"),
+    errors.OutputNotAvailableError: Kind(422, "output", "The model has no such output"),
+    errors.PredictionError: Kind(422, "prediction-failed", "The model failed on the input"),
+    errors.OutputNotFiniteError: Kind(422, "output-not-finite", "The model's answer is not finite"),
+    errors.ArtifactMissingError: Kind(503, "artifact-missing", "The artifact is missing"),
+    errors.ArtifactNotRegularError: Kind(503, "artifact-not-regular", "The artifact is not a regular file"),
+    errors.ArtifactSizeError: Kind(503, "artifact-size", "The artifact has another size than was registered"),
+    errors.ArtifactDigestError: Kind(503, "artifact-digest", "The artifact has other bytes than were registered"),
+    errors.VolumeMismatchError: Kind(503, "volume-mismatch", "The volume belongs to another store"),
+    errors.VolumeError: Kind(503, "volume", "The volume cannot be read"),
+    errors.FormatNotAllowedError: Kind(503, "format-not-allowed", "The format is not loaded here"),
+    errors.UntrustedTypeError: Kind(503, "untrusted-type", "The artifact holds types that are not trusted"),
+    errors.EnvironmentMismatchError: Kind(503, "environment-mismatch", "Trained with another scikit-learn"),
+    errors.GoldenMismatchError: Kind(503, "golden-mismatch", "The model no longer predicts what it did"),
+    errors.DeserialiseError: Kind(503, "artifact-unreadable", "The artifact cannot be loaded"),
+    errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not answer"),
+    errors.CatalogNotMigratedError: Kind(503, "catalog-not-migrated", "The catalog has another schema"),
+    errors.BodegaError: Kind(500, "internal", "Something went wrong"),
+}
+# What the framework refuses by itself. (The phrases of http.HTTPStatus change between versions of Python.)
+REFUSALS: dict[int, Kind] = {
+    404: Kind(404, "not-found", "There is no such page"),
+    405: Kind(405, "method-not-allowed", "The page does not take this method"),
+}
+
+
+def kind_of(error: errors.BodegaError) -> Kind:
+    """Return the row of the table that an error falls under."""
+    return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make the app answer every error, its own and the framework's, as a problem."""
+    app.add_exception_handler(errors.BodegaError, _answer_bodega_error)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _answer_http_error)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _answer_crash)
+
+
+def _answer_bodega_error(_: Request, error: errors.BodegaError) -> Response:
+    kind = kind_of(error)
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("%s: %s", kind.slug, error.message, exc_info=error.__cause__)
+    extra: dict[str, Any] = {}
+    if isinstance(error, errors.InputError) and error.problems:
+        extra["errors"] = list(error.problems)
+    if isinstance(error, errors.UntrustedTypeError):
+        extra["types"] = list(error.types[:20])
+    return problem(kind, error.message, error.advice, **extra)
+
+
+def _answer_validation_error(_: Request, error: RequestValidationError) -> Response:
+    # The framework's own account quotes the input; only where and what are kept.
+    faults = [
+        {"parameter": ".".join(str(part) for part in fault["loc"][1:])[:64], "detail": fault["msg"]}
+        for fault in error.errors()[:20]
+    ]
+    return problem(PROBLEMS[ParameterError], "A parameter does not fit", "See /docs for what it takes.", errors=faults)
+
+
+def _answer_http_error(_: Request, error: HTTPException) -> Response:
+    other = Kind(error.status_code, f"http-{error.status_code}", "The request is refused")
+    kind = REFUSALS.get(error.status_code, other)
+    response = problem(kind, f"{kind.title}.", "See /docs for what there is.")
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _answer_crash(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(PROBLEMS[errors.BodegaError], "An unexpected error; the server's log has it.", "Report it.")
+
+
+def problem(kind: Kind, detail: str, hint: str, **extra: Any) -> Response:
+    """Make the response; a 503 says when to try again."""
+    body = {"type": PREFIX + kind.slug, "title": kind.title, "status": kind.status, "detail": detail, "hint": hint}
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return Response(
+        orjson.dumps({key: value for key, value in (body | extra).items() if value != ""}),
+        status_code=kind.status,
+        media_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def table() -> Iterator[tuple[int, str, str]]:
+    """Go through status, type and title of every problem, for the documentation."""
+    yield from sorted({*PROBLEMS.values(), *REFUSALS.values()})
