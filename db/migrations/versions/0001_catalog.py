@@ -119,7 +119,8 @@ END $$;
 CREATE FUNCTION generation_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'UPDATE' OR NEW.value <= OLD.value THEN
-        RAISE EXCEPTION 'the generation only grows' USING ERRCODE = 'check_violation', CONSTRAINT = 'generation_only_grows';
+        RAISE EXCEPTION 'the generation only grows'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'generation_only_grows';
     END IF;
     RETURN NEW;
 END $$;
@@ -269,8 +270,10 @@ ALIAS = """
 CREATE FUNCTION alias_writes_events() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     name text := (SELECT m.name FROM model m WHERE m.id = coalesce(NEW.model_id, OLD.model_id));
-    target_before integer := CASE WHEN TG_OP <> 'INSERT' THEN (SELECT number FROM version WHERE id = OLD.version_id) END;
-    target_after integer := CASE WHEN TG_OP <> 'DELETE' THEN (SELECT number FROM version WHERE id = NEW.version_id) END;
+    target_before integer := CASE WHEN TG_OP <> 'INSERT' THEN (SELECT v.number FROM version v WHERE v.id = OLD.version_id)
+        END;
+    target_after integer := CASE WHEN TG_OP <> 'DELETE' THEN (SELECT v.number FROM version v WHERE v.id = NEW.version_id)
+        END;
 BEGIN
     PERFORM record_event('alias', name, coalesce(target_after, target_before),
         CASE WHEN TG_OP <> 'INSERT' THEN jsonb_build_object('alias', OLD.name, 'number', target_before) END,

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from datetime import MAXYEAR, MINYEAR
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -97,7 +99,7 @@ def _range(name: str, kind: Kind, series: "pd.Series[Any]") -> tuple[Any, Any]:
         return lowest.isoformat(), highest.isoformat()
     if math.isinf(lowest) or math.isinf(highest):
         raise ExampleError(f"Column {name!r} holds an infinity, which JSON cannot carry", "Replace it first.")
-    return _plain(lowest), _plain(highest)
+    return float(lowest), float(highest)
 
 
 def _null(kind: Kind, series: "pd.Series[Any]") -> str:
@@ -175,10 +177,30 @@ def _categorical(column: Column, values: Values) -> pd.Categorical:
 
 
 def _datetimes(column: Column, values: Values) -> Any:
-    dtype = pandas_types.pandas_dtype(column.dtype)
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        return pd.to_datetime(list(values), format="ISO8601", utc=True).tz_convert(dtype.tz).astype(dtype).array
-    return pd.to_datetime(list(values), format="ISO8601").astype(dtype).array
+    """One by one: pandas reads a list in the finest unit that one value needs, which cannot hold the far ones."""
+    moments: list[Any] = [pd.NaT if value is None else read_moment(column, value) for value in values]
+    return pd.array(moments, dtype=pandas_types.pandas_dtype(column.dtype))  # type: ignore[arg-type]
+
+
+def read_moment(column: Column, value: str) -> pd.Timestamp:
+    """Read an ISO 8601 text in the unit and zone of a datetime column; ValueError if it cannot hold it exactly."""
+    unit, zone = _unit_and_zone(column.dtype)
+    try:
+        moment = pd.Timestamp(value)
+        moment = moment if zone is None else moment.tz_convert(zone)
+    except (NotImplementedError, OverflowError) as exc:  # what pandas says of zones beyond the calendar
+        raise ValueError("the moment is outside of the calendar") from exc
+    if not MINYEAR <= moment.year <= MAXYEAR:
+        raise ValueError("the moment is outside of the calendar")
+    return moment.as_unit(unit, round_ok=False)
+
+
+@cache
+def _unit_and_zone(dtype: str) -> tuple[Any, Any]:
+    parsed: Any = pandas_types.pandas_dtype(dtype)
+    if isinstance(parsed, pd.DatetimeTZDtype):
+        return parsed.unit, parsed.tz
+    return np.datetime_data(parsed)[0], None
 
 
 def integer_bounds(column: Column) -> tuple[int, int]:

@@ -16,7 +16,7 @@ UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
 def create_catalog_engine(url: str, pool_size: int = 10) -> Engine:
     """Open a pool of connections to Postgres; nothing is connected before the first use.
 
-    A connection that died is replaced before it is used, a connection attempt ends after five seconds, and no
+    A connection that died is replaced before it is used, a connection attempt ends after ten seconds, and no
     statement runs longer than thirty.
     """
     try:
@@ -36,7 +36,7 @@ def create_catalog_engine(url: str, pool_size: int = 10) -> Engine:
         pool_timeout=10,
         pool_pre_ping=True,
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": 10,
             "application_name": "bodega",
             "options": "-c statement_timeout=30s -c timezone=UTC",
         },

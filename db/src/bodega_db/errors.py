@@ -4,6 +4,8 @@ A message never quotes the caller's data, only names of columns, models and type
 class stands in `bodega_api.problems`.
 """
 
+import linecache
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,6 +22,12 @@ class BodegaError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.advice}" if self.advice else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """Say in a notebook what happened and in which line of the cell, without our own frames (IPython asks)."""
+        own = [(f, line) for f, line in traceback.walk_tb(self.__traceback__) if f.f_globals["__name__"] == "__main__"]
+        place = [f"line {line}: {linecache.getline(f.f_code.co_filename, line).strip()}" for f, line in own[-1:]]
+        return [*place, f"{type(self).__name__}: {self}"]
 
 
 # --- what the caller asked for ---------------------------------------------------------------------------

@@ -103,8 +103,8 @@ def start(command: list[str], plan: Plan, libc: ctypes.CDLL | None) -> int:
 def become(command: list[str], plan: Plan, libc: ctypes.CDLL | None, guard: int) -> None:
     """Turn this process into the command."""
     os.setsid()
-    for number in (*ORDERS, signal.SIGCHLD, signal.SIGPIPE):
-        # An ignored signal stays ignored across exec, and this interpreter ignores SIGPIPE.
+    for number in (*ORDERS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        # An ignored signal stays ignored across exec, and this interpreter ignores the last two.
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
     if plan.uid >= 0:

@@ -27,6 +27,7 @@ class Example:
     container: Container
     columns: tuple[Column, ...]
     array_dtype: str | None = None
+    by_row: bool = False
 
     def golden_rows(self) -> tuple[Any, dict[str, list[Any]]]:
         """Take up to 20 rows, spread over the example: as the model takes them, and as JSON columns."""
@@ -65,7 +66,7 @@ def build_input(signature: Signature, columns: Wire) -> Any:
         return list(columns[signature.columns[0].name])
     built = {column.name: build_column(column, columns[column.name]) for column in signature.columns}
     if signature.container is Container.DATAFRAME:
-        return pd.DataFrame(built)
+        return _build_frame(built, by_row=signature.by_row)
     dtype = np.dtype(signature.array_dtype)
     if dtype != object:
         dtype = np.result_type(dtype, *(np.asarray(values).dtype for values in built.values()))
@@ -75,13 +76,26 @@ def build_input(signature: Signature, columns: Wire) -> Any:
     return array
 
 
+def _build_frame(columns: dict[str, Any], *, by_row: bool) -> pd.DataFrame:
+    if by_row and len({values.dtype for values in columns.values()}) == 1:
+        return pd.DataFrame(np.column_stack(list(columns.values())), columns=list(columns), copy=False)
+    return pd.DataFrame(columns)
+
+
 def _read_frame(frame: pd.DataFrame, model: Any) -> Example:
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise ExampleError(f"The column {twice!r} is there twice", "Give every column its own name.")
     if not all(isinstance(name, str) for name in frame.columns) or _fitted_without_names(model):
         return _read_array(frame.to_numpy(), model, names=[str(name) for name in frame.columns])
-    return Example(frame, frame, Container.DATAFRAME, _describe(frame))
+    return Example(frame, frame, Container.DATAFRAME, _describe(frame), by_row=_lies_by_row(frame))
+
+
+def _lies_by_row(frame: pd.DataFrame) -> bool:
+    dtypes = set(frame.dtypes)
+    if len(dtypes) > 1 or getattr(dtypes.pop(), "kind", "O") not in "fiub":
+        return False
+    return frame.to_numpy().flags.c_contiguous
 
 
 def _read_array(array: "np.ndarray[Any, Any]", model: Any, names: Sequence[str] | None = None) -> Example:
@@ -91,7 +105,7 @@ def _read_array(array: "np.ndarray[Any, Any]", model: Any, names: Sequence[str] 
     if len(fitted) == array.shape[1]:
         # The model was fitted on a DataFrame: it gets one, so that scikit-learn finds the names it knows.
         frame = pd.DataFrame(array, columns=fitted)
-        return Example(frame, frame, Container.DATAFRAME, _describe(frame))
+        return Example(frame, frame, Container.DATAFRAME, _describe(frame), by_row=_lies_by_row(frame))
     frame = pd.DataFrame(array, columns=list(names or (f"x{place}" for place in range(array.shape[1]))))
     return Example(array, frame, Container.ARRAY, _describe(frame), array_dtype=str(array.dtype))
 

@@ -35,7 +35,9 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
     with quiet():
         rows, wire = found.golden_rows()
         answers = _answer(model, rows)
-        signature = Signature(found.container, found.columns, _describe(model, answers), found.array_dtype)
+        signature = Signature(
+            found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
+        )
         _check_round_trip(model, signature, wire, answers)
         signature = replace(signature, columns=_ask(model, signature, wire))
     return signature, Golden(inputs=wire, outputs=answers)
@@ -113,7 +115,7 @@ def _check_round_trip(model: Any, signature: Signature, wire: Any, answers: dict
 
 
 def _ask(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
-    columns = _with_categories(model, signature)
+    columns = _with_categories(model, signature, wire)
     asked = replace(signature, columns=columns)
     all_null = signature.container is not Container.TEXTS and _answers(
         model, asked, wire, {column.name: None for column in columns}
@@ -128,13 +130,17 @@ def _ask(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
     )
 
 
-def _with_categories(model: Any, signature: Signature) -> tuple[Column, ...]:
-    """Add what encoders know; text that an encoder reads becomes a category."""
+def _with_categories(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
+    """Add what encoders know; text that an encoder reads becomes a category.
+
+    What an encoder knows that has nothing to do with the example is of values that a step before it made: a
+    scaler, a function that lowers the case.
+    """
     known = known_categories(model, [column.name for column in signature.columns])
     columns = []
     for column in signature.columns:
         values = known.get(column.name)
-        if values and column.categories is None:
+        if values and column.categories is None and not set(values).isdisjoint(wire[column.name]):
             kind = Kind.CATEGORY if column.kind is Kind.STRING else column.kind
             column = replace(column, kind=kind, categories=values)  # noqa: PLW2901
         columns.append(column)
@@ -152,11 +158,11 @@ def _takes_unknown(model: Any, signature: Signature, column: Column, wire: Any) 
 
 def _unheard_of(column: Column) -> Any:
     """Make a value of the column's type that is none of its categories; None where there is none."""
-    categories = column.categories or ()
+    categories = column.categories or (UNHEARD_OF,)
     if isinstance(categories[0], str):
         return UNHEARD_OF
     if isinstance(categories[0], bool):
-        return None
+        return next(iter({True, False} - set(categories)), None)
     highest = max(categories) + 1  # type: ignore[operator]
     if column.kind is Kind.INTEGER and highest > integer_bounds(column)[1]:
         return None

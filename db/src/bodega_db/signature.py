@@ -72,12 +72,17 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Columns in order, and the outputs by the name of the method that makes them."""
+    """Columns in order, and the outputs by the name of the method that makes them.
+
+    `by_row` is how a frame of one dtype lies in memory: sums are taken in that order, and their last digit
+    depends on it.
+    """
 
     container: Container
     columns: tuple[Column, ...]
     outputs: dict[str, Output]
     array_dtype: str | None = None
+    by_row: bool = False
 
     @property
     def default_output(self) -> str:
