@@ -1,1 +1,38 @@
-"""What a person touches: register, list and load models from a notebook."""
+"""What a person touches: register, list and load models from a notebook.
+
+    import bodega
+    bodega.register(model, "penguins", example=X_test, metrics={"accuracy": 0.98})
+
+The verbs bring pandas and scikit-learn along, so they are imported at their first use: the `bodega` command, which
+imports this package too, answers `--help` at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bodega_db.errors import BodegaError
+
+    from bodega.connections import connect, disconnect
+    from bodega.notebook import get, history, load, models, register, versions
+
+__all__ = ["BodegaError", "connect", "disconnect", "get", "history", "load", "models", "register", "versions"]
+
+HOMES = {
+    **dict.fromkeys(__all__, "bodega.notebook"),
+    **dict.fromkeys(("connect", "disconnect"), "bodega.connections"),
+    "BodegaError": "bodega_db.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Not kept in this module's globals: after %autoreload the next use must find the new function.
+    if name in HOMES:
+        return getattr(import_module(HOMES[name]), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("bodega")
+    raise AttributeError(f"module 'bodega' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,81 @@
+"""Which catalog a person means: the one that is configured, the one that runs here, or the one kept here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bodega_db.claims import Claim, Note
+from bodega_db.embedded import EmbeddedPostgres, visit_running
+from bodega_db.errors import EmbeddedPostgresError, SettingsError
+from bodega_db.settings import SECRETS, Settings
+
+from bodega.homes import Home, find_home
+
+LINGER = 10.0  # seconds that a Postgres of the moment waits for others who have come to use it
+
+
+@contextmanager
+def catalog_settings() -> Iterator[Settings]:
+    """Yield the settings of the catalog that is meant.
+
+    BODEGA_DATABASE_URL comes first; then what `bodega up` runs in this checkout; then the catalog kept in this
+    checkout, for which a Postgres runs until the end of the block. Raises SettingsError when there is none.
+    """
+    if is_configured():
+        yield Settings.read()
+        return
+    home = find_home()
+    if not (home.postgres / "password").exists():
+        raise SettingsError(
+            f"There is no catalog in {home.root} yet",
+            "Start one with `./bodega up`, or set BODEGA_DATABASE_URL and BODEGA_MODELS to one elsewhere.",
+        )
+    with open_database(home) as url:
+        stack = find_stack(home) or {}
+        address = {"api_url": stack["api_url"]} if "api_url" in stack else {}
+        yield Settings.read(database_url=url, models=home.models, **address)
+
+
+@contextmanager
+def catalog_database() -> Iterator[str]:
+    """Yield the URL of the database that is meant, making that of this checkout if need be."""
+    if is_configured():
+        # Who migrates a database needs no volume.
+        yield Settings.read(models=Path()).database_url.get_secret_value()
+        return
+    with open_database(find_home()) as url:
+        yield url
+
+
+def is_configured() -> bool:
+    """Tell whether a database is named in the environment or by a secret file."""
+    return bool(os.environ.get("BODEGA_DATABASE_URL")) or (SECRETS / "bodega_database_url").is_file()
+
+
+@contextmanager
+def open_database(home: Home) -> Iterator[str]:
+    """Yield the URL of the embedded Postgres of a checkout: the one that runs, else one for the moment."""
+    with visit_running(home.postgres) as url:
+        if url:
+            yield url
+            return
+    postgres = EmbeddedPostgres(home.postgres, linger=LINGER)
+    try:
+        postgres.start()
+    except EmbeddedPostgresError:
+        # Another process may just have done the same; then its Postgres is ours too.
+        with visit_running(home.postgres) as url:
+            if not url:
+                raise
+            yield url
+            return
+    try:
+        yield postgres.url
+    finally:
+        postgres.stop()
+
+
+def find_stack(home: Home) -> Note | None:
+    """Return the note of the `bodega up` that runs in a checkout, or None."""
+    return Claim(home.run, "stack").find()

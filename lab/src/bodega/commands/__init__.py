@@ -1,0 +1,1 @@
+"""The commands of `bodega`, one module for each group."""

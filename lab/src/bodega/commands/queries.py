@@ -1,0 +1,131 @@
+"""Commands that look into the catalog: models, versions, one version; as tables for people, as JSON for programs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bodega_db.store import ModelStore
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, under the names that the API's answers use.")]
+
+WIDEST = 100_000  # columns of a pipe or a file
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command()(models)
+    app.command()(versions)
+    app.command()(show)
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models."""
+    from bodega.answers import model_answer
+
+    with opened_store() as (store, _):
+        answers = [model_answer(model) for model in store.models()]
+    if as_json:
+        write_json({"models": answers})
+        return
+    columns = ("model", "production", "last version", "versions", "created", "by")
+    rows = [
+        (a["name"], a["production"], a["last_version"], a["version_count"], day(a["created_at"]), a["created_by"])
+        for a in answers
+    ]
+    write_table(columns, rows, "There is no model yet: register one with bodega.register(…) in a notebook.")
+
+
+def versions(name: Annotated[str, typer.Argument(help="The model's name.")], as_json: AsJson = False) -> None:
+    """List the versions of a model, newest first."""
+    from bodega.answers import version_answer
+
+    with opened_store() as (store, _):
+        answers = [version_answer(version) for version in store.versions(name)]
+    if as_json:
+        write_json({"versions": answers, "next": None})
+        return
+    metrics = list(dict.fromkeys(metric for answer in answers for metric in answer["metrics"]))
+    rows = [
+        (
+            *(a["version"], a["status"], *(short(a["metrics"].get(metric)) for metric in metrics)),
+            *(a["sha256"][:12], day(a["created_at"]), a["created_by"], a["note"]),
+        )
+        for a in answers
+    ]
+    columns = ("version", "status", *metrics, "sha256", "created", "by", "note")
+    write_table(columns, rows, f"Model {name} has no versions.")
+
+
+def show(
+    reference: Annotated[str, typer.Argument(help="A version, as in penguins@3, or penguins for the one that serves.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that is known about a version."""
+    from bodega.answers import version_detail
+    from bodega.notebook import find_version
+    from bodega.receipts import Receipt
+
+    with opened_store() as (store, api_url):
+        version = find_version(store, reference)
+    if as_json:
+        write_json(version_detail(version))
+    else:
+        typer.echo(str(Receipt.of(version, api_url)))
+
+
+@contextmanager
+def opened_store() -> Iterator[tuple["ModelStore", str]]:
+    """Yield a store over the catalog that is meant, and where its API is."""
+    from bodega_db.store import ModelStore
+
+    from bodega.catalogs import catalog_settings
+
+    with catalog_settings() as settings:
+        store = ModelStore.connect(settings)
+        try:
+            yield store, settings.api_url
+        finally:
+            store.close()
+
+
+def write_json(answer: dict[str, Any]) -> None:
+    """Write plain JSON to standard output, in ASCII, which every terminal and locale takes."""
+    typer.echo(json.dumps(answer, indent=2))
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], if_empty: str) -> None:
+    """Write a table, as wide as the terminal lets it be; what goes into a pipe or file is not cut."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bodega.receipts import printable
+
+    if not rows:
+        typer.echo(if_empty)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(Text(column), justify="left", overflow="fold")
+    for row in rows:
+        # As Text, because a note may hold what rich takes for its markup.
+        table.add_row(*(Text("" if value is None else printable(str(value))) for value in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDEST
+    console.print(table)
+
+
+def short(value: float | None) -> str | None:
+    """Write a metric with as many digits as people compare."""
+    return None if value is None else f"{value:.4g}"
+
+
+def day(moment: str) -> str:
+    """Write a moment of an answer to the minute, as in '2026-11-23 19:46'."""
+    return moment[:16].replace("T", " ")

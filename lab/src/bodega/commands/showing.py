@@ -1,0 +1,34 @@
+"""The command that shows what Bodega does."""
+
+from typing import Annotated
+
+import typer
+
+from bodega.commands.running import Port
+from bodega.homes import find_home
+
+INTERRUPTED = 130  # what a shell answers for a command that Ctrl-C ended
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command()(demo)
+
+
+def demo(
+    api_port: Port = 8000,
+    lab_port: Port = 8888,
+    end: Annotated[bool, typer.Option("--exit", help="End when everything was shown.")] = False,
+) -> None:
+    """Start everything, run the first notebook, ask the API."""
+    from rich.console import Console
+
+    from bodega.demo import run_demo
+    from bodega.interrupts import Stopped, raise_on_signals
+
+    console = Console(highlight=False)
+    with raise_on_signals():
+        try:
+            run_demo(find_home(), console, api_port=api_port, lab_port=lab_port, stay=not end)
+        except Stopped:
+            raise typer.Exit(INTERRUPTED if end else 0) from None

@@ -1,0 +1,128 @@
+"""Running a notebook from a program: in a kernel of this very Python, whatever kernels the person has installed."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import nbformat
+from bodega_db.errors import BodegaError
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+STARTUP_SECONDS = 120
+CELL_SECONDS = 600
+# What most notebooks import anyway: a kernel that waits for something else can do it meanwhile.
+AHEAD = """
+import bodega, matplotlib.pyplot, sklearn.compose, sklearn.ensemble, sklearn.linear_model, sklearn.model_selection
+from bodega_db.rehearsal import shared_rehearsal
+bodega.register
+shared_rehearsal().start()
+"""
+
+T = TypeVar("T")
+
+
+class NotebookError(BodegaError):
+    """A notebook failed, or its kernel ended."""
+
+
+class Execution:
+    """A notebook and the kernel that runs it, which starts when this is made and imports what notebooks need."""
+
+    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, output: int) -> None:
+        self.path = path
+        self.notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        # Without folders to look into, there is only the kernel of this Python.
+        manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+        self._client = NotebookClient(
+            self.notebook, km=manager, timeout=CELL_SECONDS, startup_timeout=STARTUP_SECONDS, kernel_name="python3"
+        )
+        self._kernel = self._client.async_setup_kernel(
+            cwd=str(path.parent),
+            env={**os.environ, "JPY_SESSION_NAME": str(path)},
+            cleanup_kc=True,
+            stdout=output,
+            stderr=output,
+        )
+        self._loop = loop
+        self._started = asyncio.run_coroutine_threadsafe(self._start(), loop)
+
+    def run(self, environment: Mapping[str, str]) -> int:
+        """Run all cells with these variables added to the kernel's, and return how many; raise NotebookError."""
+        self._started.result()
+        return self._call(self._run(dict(environment)))
+
+    def close(self) -> None:
+        """End the kernel, in whatever it is doing."""
+        self._started.cancel()
+        self._call(self._kernel.__aexit__(None, None, None))
+
+    async def _start(self) -> None:
+        await self._kernel.__aenter__()
+        await self._do(AHEAD)
+
+    async def _run(self, environment: dict[str, str]) -> int:
+        await self._do(f"import os; os.environ.update({environment!r})")
+        code = [(place, cell) for place, cell in enumerate(self.notebook.cells) if cell.cell_type == "code"]
+        for number, (place, cell) in enumerate(code, 1):
+            try:
+                await self._client.async_execute_cell(cell, place, execution_count=number)
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as exc:
+                raise self._failure(number, cell, exc) from exc
+        return len(code)
+
+    async def _do(self, code: str) -> None:
+        """Run code that is not the notebook's."""
+        kernel = cast("AsyncKernelClient", self._client.kc)
+        await kernel.execute_interactive(code, silent=True, store_history=False, timeout=CELL_SECONDS)
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _failure(self, number: int, cell: Any, exc: Exception) -> NotebookError:
+        reason = f"{exc.ename}: {exc.evalue}" if isinstance(exc, CellExecutionError) else str(exc)
+        first = cell.source.strip().partition("\n")[0]
+        return NotebookError(
+            f"{self.path.name} failed in code cell {number} ({first}): {reason}",
+            "Open it in JupyterLab and run it from the top.",
+        )
+
+
+@contextmanager
+def start_notebook(path: Path, log: Path) -> Iterator[Execution]:
+    """Start a kernel for a notebook, yield what runs it, and end the kernel; its own output goes to the log."""
+    if not path.is_file():
+        raise NotebookError(f"There is no notebook {path}", "Restore it with git, or check BODEGA_HOME.")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output, run_loop() as loop:
+        execution = Execution(path, loop, output.fileno())
+        try:
+            yield execution
+        finally:
+            execution.close()
+
+
+@contextmanager
+def run_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread: in the main one nbclient takes the signals, and does not give them back."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="notebook", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,58 @@
+"""JupyterLab as `bodega up` starts it: on loopback, behind a token, quiet, with the catalog in its environment."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bodega_db.private import keep_secret, write_privately
+
+from bodega.homes import Home
+from bodega.ports import HOST
+
+# Nothing of this asks the network: the news feed, the check for a newer version, the extension catalog.
+LAB = {
+    "news_url": None,
+    "check_for_updates_class": "jupyterlab.handlers.announcements.NeverCheckForUpdate",
+    "extension_manager": "readonly",
+}
+OVERRIDES = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+
+def write_settings(home: Home) -> str:
+    """Write JupyterLab's settings, which hold its token, and return the token."""
+    labconfig = home.jupyter / "labconfig"
+    labconfig.mkdir(parents=True, exist_ok=True)
+    token = keep_secret(home.jupyter / "token")
+    # The token stands in a file because everybody can read a command line. An empty password keeps one that the
+    # person has set for a JupyterLab of their own from counting here.
+    server = {"IdentityProvider": {"token": token}, "PasswordIdentityProvider": {"hashed_password": ""}}
+    write_privately(home.jupyter / "jupyter_server_config.json", json.dumps(server, indent=2))
+    write_privately(home.jupyter / "jupyter_lab_config.json", json.dumps({"LabApp": LAB}, indent=2))
+    write_privately(labconfig / "default_setting_overrides.json", json.dumps(OVERRIDES, indent=2))
+    return token
+
+
+def lab_command(home: Home, port: int) -> list[str]:
+    """Return the command line of JupyterLab on a port."""
+    return [
+        *(sys.executable, "-P", "-m", "jupyterlab", "--no-browser", f"--ServerApp.ip={HOST}"),
+        *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={home.notebooks}"),
+        *(("--allow-root",) if os.geteuid() == 0 else ()),
+    ]
+
+
+def lab_environment(home: Home, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of JupyterLab, which its kernels and terminals inherit."""
+    programs = str(Path(sys.executable).parent)
+    return {
+        **environment,
+        "PATH": os.pathsep.join([programs, environment.get("PATH", os.defpath)]),
+        "JUPYTER_CONFIG_DIR": str(home.jupyter),
+        "JUPYTER_RUNTIME_DIR": str(home.jupyter / "runtime"),
+        # The kernel "python3" is the one beside JupyterLab, whatever the person has installed for other projects.
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }

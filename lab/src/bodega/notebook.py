@@ -1,0 +1,100 @@
+"""The verbs of a notebook: register, get, load, list."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from bodega_db.errors import InvalidReferenceError
+from bodega_db.records import Version
+from bodega_db.reference import ByNumber, parse_reference
+from bodega_db.store import ModelStore
+
+from bodega import frames
+from bodega.connections import current
+from bodega.fingerprints import fingerprint
+from bodega.lineage import capture_lineage
+from bodega.parameters import read_parameters
+from bodega.receipts import Receipt
+
+
+def register(
+    model: Any,
+    name: str,
+    *,
+    example: Any,
+    metrics: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    note: str | None = None,
+    data: Any = None,
+    format: str = "skops",
+    idempotency_key: str | None = None,
+) -> Receipt:
+    """Register a fitted model as the next version of a name, and return that version.
+
+    `example` is rows as you would call `predict` with; up to 20 of them are kept with the answers, and every load
+    must reproduce those. `params` are the estimator's own unless given. Of `data`, the training data, only a
+    fingerprint is kept. The same `idempotency_key` registers the same model once.
+    Raises RegistrationError and its kin when the model could not be served, before anything is visible to anybody.
+    """
+    connection = current()
+    lineage = capture_lineage()
+    if data is not None:
+        lineage["data"] = fingerprint(data)
+    version = connection.store.register(
+        model,
+        name,
+        example=example,
+        metrics=metrics,
+        params=read_parameters(model) if params is None else params,
+        tags=tags,
+        note=note,
+        format=format,
+        lineage=lineage,
+        idempotency_key=idempotency_key,
+    )
+    return Receipt.of(version, connection.settings.api_url)
+
+
+def get(reference: str) -> Receipt:
+    """Return a version: 'penguins', 'penguins@3', 'penguins@best:accuracy'; raise VersionNotFoundError and its kin."""
+    connection = current()
+    return Receipt.of(find_version(connection.store, reference), connection.settings.api_url)
+
+
+def load(reference: str | Version) -> Any:
+    """Return the model of a version, from bytes that were verified, after it reproduced its golden predictions.
+
+    Raises VersionQuarantinedError, ArtifactError or LoadError with the reason.
+    """
+    store = current().store
+    chosen = store.resolve(reference.reference if isinstance(reference, Version) else _checked(reference))
+    return store.open(chosen.version).model
+
+
+def models() -> pd.DataFrame:
+    """Return all models by name, with which version of each is in production."""
+    return frames.models_frame(current().store.models())
+
+
+def versions(name: str | None = None) -> pd.DataFrame:
+    """Return the versions of a model, or of all models, newest first, with a column for each metric."""
+    return frames.versions_frame(current().store.versions(name))
+
+
+def history(name: str) -> pd.DataFrame:
+    """Return what happened to a model, newest first: when, what, who and why."""
+    return frames.history_frame(current().store.history(name))
+
+
+def find_version(store: ModelStore, reference: str) -> Version:
+    """Return the version that a reference means, a numbered one also in quarantine."""
+    name, selector = parse_reference(_checked(reference))
+    # `resolve` is for serving, and refuses what is in quarantine; to look at it is no harm.
+    return store.get(name, selector.number) if isinstance(selector, ByNumber) else store.resolve(reference).version
+
+
+def _checked(reference: Any) -> str:
+    if not isinstance(reference, str):
+        raise InvalidReferenceError(f"A {type(reference).__name__} is no reference to a version")
+    return reference
