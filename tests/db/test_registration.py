@@ -97,6 +97,7 @@ def register_once(settings: Settings, start: Any, results: Any) -> None:
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fifty_processes_get_fifty_numbers(make_settings: Callable[..., Settings], store: ModelStore) -> None:
     """Registering one name from fifty processes at once gives 1 to 50, none lost and none twice."""

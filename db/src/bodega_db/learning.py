@@ -31,6 +31,7 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
     when its rows do not survive the way through JSON.
     """
     check_fitted(model)
+    check_reads_no_files(model)
     found = read_example(example, model)
     with quiet():
         rows, wire = found.golden_rows()
@@ -57,6 +58,17 @@ def check_fitted(model: Any) -> None:
         raise NotFittedError(f"The {type(model).__name__} is not fitted") from exc
     except TypeError:
         return  # not scikit-learn's: whether it predicts is seen on the example
+
+
+def check_reads_no_files(model: Any) -> None:
+    """Raise RegistrationError for a text vectorizer that takes file names: a client could read the server's files."""
+    params = model.get_params() if hasattr(model, "get_params") else {}
+    for name, value in params.items():
+        if name.rpartition("__")[2] == "input" and value in ("filename", "file"):
+            raise RegistrationError(
+                f"The model reads files: its parameter {name} is {value!r}",
+                "Fit it with input='content', and pass the texts themselves.",
+            )
 
 
 @contextmanager
@@ -133,14 +145,14 @@ def _ask(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
 def _with_categories(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
     """Add what encoders know; text that an encoder reads becomes a category.
 
-    What an encoder knows that has nothing to do with the example is of values that a step before it made: a
-    scaler, a function that lowers the case.
+    An encoder that does not know the example's own values stands behind a step that changes them (a scaler, a
+    function that lowers the case): what it knows is then not what may be sent.
     """
     known = known_categories(model, [column.name for column in signature.columns])
     columns = []
     for column in signature.columns:
         values = known.get(column.name)
-        if values and column.categories is None and not set(values).isdisjoint(wire[column.name]):
+        if values and column.categories is None and set(wire[column.name]) <= {*values, None}:
             kind = Kind.CATEGORY if column.kind is Kind.STRING else column.kind
             column = replace(column, kind=kind, categories=values)  # noqa: PLW2901
         columns.append(column)

@@ -1,0 +1,223 @@
+"""The volume: what is durable before it has a name, and what is verified before it is read."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from bodega_db.artifacts import ArtifactStore, StagedArtifact
+from bodega_db.errors import (
+    ArtifactDigestError,
+    ArtifactError,
+    ArtifactMissingError,
+    ArtifactNotRegularError,
+    ArtifactSizeError,
+    VolumeError,
+    VolumeMismatchError,
+)
+from bodega_db.records import Digest
+
+DATA = os.urandom(3 * 1024 * 1024 + 17)  # more than one chunk, and no whole number of them
+
+
+@pytest.fixture
+def artifacts(volume: Path) -> ArtifactStore:
+    """A store over an empty folder."""
+    return ArtifactStore(volume)
+
+
+def put(artifacts: ArtifactStore, data: bytes = DATA) -> StagedArtifact:
+    """Write bytes and give them their name."""
+    with artifacts.stage(lambda out: out.write(data) and None) as staged:
+        artifacts.commit(staged)
+        return staged
+
+
+def test_bytes_come_back_as_they_were(artifacts: ArtifactStore) -> None:
+    """What is put is found under its sha256 and read back whole."""
+    staged = put(artifacts)
+
+    with artifacts.open_verified(staged.digest, staged.size_bytes) as file:
+        assert file.read() == DATA
+    assert staged.digest == Digest.of(DATA)
+    assert list(artifacts.list()) == [staged.digest]
+
+
+def flip_a_bit(file: Path) -> None:
+    """Change one bit in the middle."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def swap_for_link(file: Path) -> None:
+    """Put a link to the right bytes in its place."""
+    file.rename(file.parent.parent / "elsewhere")
+    file.symlink_to(file.parent.parent / "elsewhere")
+
+
+def swap_for_folder(file: Path) -> None:
+    """Put a folder in its place."""
+    file.unlink()
+    file.mkdir()
+
+
+def swap_for_pipe(file: Path) -> None:
+    """Put a pipe in its place: opening one may wait for ever."""
+    file.unlink()
+    os.mkfifo(file)
+
+
+def link_the_folder(file: Path) -> None:
+    """Put a link in place of the folder above."""
+    folder = file.parent
+    folder.rename(folder.parent / "elsewhere")
+    folder.symlink_to(folder.parent / "elsewhere")
+
+
+DAMAGE: list[tuple[Callable[[Path], object], type[ArtifactError]]] = [
+    (flip_a_bit, ArtifactDigestError),
+    (lambda file: file.write_bytes(DATA[:-1]), ArtifactSizeError),
+    (lambda file: file.write_bytes(DATA + b"x"), ArtifactSizeError),
+    (lambda file: file.write_bytes(b""), ArtifactSizeError),
+    (lambda file: file.write_bytes(os.urandom(len(DATA))), ArtifactDigestError),
+    (lambda file: file.unlink(), ArtifactMissingError),
+    (swap_for_link, ArtifactNotRegularError),
+    (swap_for_folder, ArtifactNotRegularError),
+    (swap_for_pipe, ArtifactNotRegularError),
+    (link_the_folder, ArtifactNotRegularError),
+]
+
+
+@pytest.mark.parametrize(("damage", "error"), DAMAGE)
+def test_damage_is_refused_by_its_own_error(
+    damage: Callable[[Path], object], error: type[ArtifactError], artifacts: ArtifactStore, volume: Path
+) -> None:
+    """Whatever stands where the artifact was, no byte of it is handed out."""
+    staged = put(artifacts)
+    file = volume / staged.digest.path
+    file.chmod(0o640)
+    damage(file)
+
+    with pytest.raises(error), artifacts.open_verified(staged.digest, staged.size_bytes):
+        pytest.fail("damaged bytes were handed out")
+
+
+def test_what_was_verified_cannot_change_any_more(artifacts: ArtifactStore, volume: Path) -> None:
+    """Who can write to the volume, or to the very file that was open, does not reach what is loaded."""
+    staged = put(artifacts)
+    (volume / staged.digest.path).chmod(0o640)
+
+    with artifacts.open_verified(staged.digest, staged.size_bytes) as file:
+        (volume / staged.digest.path).write_bytes(b"\0" * len(DATA))
+        seals = fcntl.fcntl(file.fileno(), fcntl.F_GET_SEALS)
+        with pytest.raises(OSError, match="not permitted"):
+            os.write(file.fileno(), b"x")
+
+        assert file.read() == DATA
+    assert seals == fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+def test_a_writer_that_fails_leaves_nothing(artifacts: ArtifactStore, volume: Path) -> None:
+    """Bytes without a name vanish with the attempt."""
+
+    def fail(out: object) -> None:
+        raise RuntimeError("the dump failed")
+
+    with pytest.raises(RuntimeError, match="the dump failed"), artifacts.stage(fail):
+        pytest.fail("a failed write was staged")
+
+    assert list((volume / "tmp").iterdir()) == []
+    assert list(artifacts.list()) == []
+
+
+def test_without_nameless_files_a_random_name_does(
+    artifacts: ArtifactStore, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS and some network file systems have no O_TMPFILE; the bytes get there all the same."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+
+    staged = put(artifacts)
+
+    assert staged.temporary_path is not None
+    assert (volume / staged.digest.path).read_bytes() == DATA
+    assert list((volume / "tmp").iterdir()) == []
+
+
+def test_without_memfd_an_unlinked_file_does(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no memfd, what is hashed is still what is read."""
+    staged = put(artifacts)
+    monkeypatch.delattr(os, "memfd_create")
+
+    with artifacts.open_verified(staged.digest, staged.size_bytes) as file:
+        assert file.read() == DATA
+
+
+def test_many_put_the_same_bytes_at_once(artifacts: ArtifactStore) -> None:
+    """Whoever is first, all end with the one file, durable and right."""
+    artifacts.root.mkdir()
+    failures: list[BaseException] = []
+
+    def put_once() -> None:
+        try:
+            put(artifacts)
+        except BaseException as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=put_once) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert list(artifacts.list()) == [Digest.of(DATA)]
+
+
+def test_a_full_volume_says_so(volume: Path) -> None:
+    """Writing beyond the space there is names the volume and what to do; nothing stays behind."""
+    resource = pytest.importorskip("resource")
+    artifacts = ArtifactStore(volume)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(VolumeError, match="Nothing was registered"):
+            put(artifacts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert list(artifacts.list()) == []
+    assert list((volume / "tmp").iterdir()) == []
+
+
+def test_a_new_volume_is_adopted_once(artifacts: ArtifactStore) -> None:
+    """The first store marks the volume; another one is refused from then on."""
+    mine, other = uuid4(), uuid4()
+    assert artifacts.check_owner(mine, catalog_is_empty=True) is False
+    artifacts.adopt(mine)
+
+    assert artifacts.check_owner(mine, catalog_is_empty=False) is True
+    with pytest.raises(VolumeMismatchError, match=str(mine)):
+        artifacts.adopt(other)
+
+
+def test_a_marker_that_cannot_be_read_is_not_overwritten(artifacts: ArtifactStore, volume: Path) -> None:
+    """A damaged marker needs a person, not a new marker."""
+    volume.mkdir()
+    (volume / "bodega-store.json").write_text("{}")
+
+    with pytest.raises(VolumeMismatchError, match="marker"):
+        artifacts.adopt(uuid4())
+
+    assert (volume / "bodega-store.json").read_text() == "{}"
+
+
+def test_artifacts_without_a_marker_are_nobodys(artifacts: ArtifactStore) -> None:
+    """A volume with objects but no marker is not taken over by a new catalog."""
+    put(artifacts)
+
+    with pytest.raises(VolumeMismatchError, match="without a marker"):
+        artifacts.check_owner(uuid4(), catalog_is_empty=True)
