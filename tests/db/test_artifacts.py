@@ -159,12 +159,12 @@ def test_without_memfd_an_unlinked_file_does(artifacts: ArtifactStore, monkeypat
 def test_many_put_the_same_bytes_at_once(artifacts: ArtifactStore) -> None:
     """Whoever is first, all end with the one file, durable and right."""
     artifacts.root.mkdir()
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def put_once() -> None:
         try:
             put(artifacts)
-        except BaseException as exc:
+        except Exception as exc:
             failures.append(exc)
 
     threads = [threading.Thread(target=put_once) for _ in range(16)]

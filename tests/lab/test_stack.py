@@ -3,10 +3,10 @@
 import importlib.util
 import json
 import os
+import random
 import re
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -40,21 +40,30 @@ class Up:
         self.home = home
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BODEGA_")}
         self.output = home.root / f"output-{time.monotonic_ns()}"
-        with self.output.open("w") as out:
-            self.process = subprocess.Popen(
-                [*command, "up", *arguments],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**kept, **environment, "BODEGA_HOME": str(home.root)},
-                start_new_session=True,
-            )
+        # A child of the tests, so that nothing stays when they are killed; without the Linux part, which would
+        # adopt and end what `up` leaves behind, where these tests have to see that it leaves nothing.
+        self.child = start_child(
+            [*command, "up", *arguments],
+            log=self.output,
+            env={**kept, **environment, "BODEGA_HOME": str(home.root)},
+            grace=60.0,
+            portable=True,
+        )
+        self.process = psutil.Process(self.child.process.pid)
+        wait_for(lambda: self.find_program() or self.child.poll() is not None)
+
+    def find_program(self) -> bool:
+        """Go from the guard to `up` itself, as soon as there is one."""
+        found = [process for process in self.process.children() if "up" in command_of(process)[:4]]
+        self.process = found[0] if found else self.process
+        return bool(found)
 
     def text(self) -> str:
         return self.output.read_text()
 
     def wait_until_up(self) -> "Up":
-        wait_for(lambda: "Ctrl-C ends it." in self.text() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.text()
+        wait_for(lambda: "Ctrl-C ends it." in self.text() or self.child.poll() is not None)
+        assert self.child.poll() is None, self.text()
         return self
 
     def note(self) -> dict[str, Any]:
@@ -63,18 +72,17 @@ class Up:
         return note
 
     def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return self.process.children(recursive=True)
 
     def find(self, word: str) -> psutil.Process:
-        found = [p for p in self.family() if word in p.cmdline() and not any("guard.py" in w for w in p.cmdline())]
+        found = [p for p in self.family() if word in command_of(p) and "-I" not in command_of(p)]
         return found[0]
 
     def wait(self) -> int:
-        return self.process.wait(SECONDS)
+        return self.child.process.wait(SECONDS)
 
     def close(self) -> None:
-        self.process.terminate()
-        self.wait()
+        self.child.stop()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = SECONDS) -> None:
@@ -84,8 +92,20 @@ def wait_for(condition: Callable[[], object], seconds: float = SECONDS) -> None:
         time.sleep(0.05)
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def are_gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() for process in processes)
+
+
+def choose_port() -> int:
+    # Below what the system gives to clients, and away from 8000 and 8888, which somebody at work here may use.
+    return ports.find_port(random.randrange(20_000, 30_000))
 
 
 def make_home(path: str) -> Home:
@@ -145,7 +165,7 @@ def start_kernel(up: Up) -> psutil.Process:
 
 
 def find_kernels(up: Up) -> list[psutil.Process]:
-    return [process for process in up.family() if "ipykernel_launcher" in process.cmdline()]
+    return [process for process in up.family() if "ipykernel_launcher" in command_of(process)]
 
 
 def test_everything_answers_where_up_says(whole: Up) -> None:
@@ -174,13 +194,6 @@ def test_jupyterlab_asks_for_its_token(whole: Up) -> None:
     assert (whole.home.jupyter / "token").read_text() == token
     assert {path.stat().st_mode & 0o077 for path in whole.home.jupyter.glob("*.json")} == {0}
     assert not [process for process in psutil.process_iter() if token in " ".join(command_of(process))]
-
-
-def command_of(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def test_jupyterlab_asks_nobody_for_news(whole: Up) -> None:
@@ -224,8 +237,10 @@ def test_kernels_know_the_catalog(whole: Up) -> None:
 def test_a_second_up_says_where_the_first_one_runs(whole: Up) -> None:
     """A second `up` in the same home ends with status 1 and names the first one's process and addresses."""
     second = Up(whole.home)
+    code = second.wait()
+    second.close()
 
-    assert second.wait() == 1
+    assert code == 1
     assert f"process {whole.process.pid} (bodega up); API {whole.note()['api_url']}" in second.text()
     assert whole.note()["lab_url"] in second.text()
     assert "Traceback" not in second.text()
@@ -290,14 +305,15 @@ def test_it_can_be_stopped_while_it_starts(up: Callable[..., Up], words: str) ->
 
 def test_a_killed_up_leaves_nobody_behind(up: Callable[..., Up]) -> None:
     """After kill -9 no process is left, kernels and terminals included; the next `up` gets the same ports."""
-    started = up().wait_until_up()
+    options = (f"--api-port={choose_port()}", f"--lab-port={choose_port()}")
+    started = up(*options).wait_until_up()
     root, token = split_lab_url(started.note())
     request(f"{root}/api/terminals", token, {})
     kernel, family, note = start_kernel(started), started.family(), started.note()
 
     started.process.kill()
     started.wait()
-    again = up().wait_until_up()
+    again = up(*options).wait_until_up()
 
     assert kernel in family
     assert len(family) > 10
