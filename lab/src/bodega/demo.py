@@ -132,7 +132,10 @@ def stay_up(narrator: Narrator, api_url: str, stack: Stack | None) -> None:
 def last_number(api_url: str) -> int:
     """Return the number of the newest version of the model, 0 if there is none."""
     answer = ask(f"{api_url}/models?model={MODEL}&limit=1")
-    return int(answer.body["versions"][0]["version"]) if answer.status == http.HTTPStatus.OK else 0
+    if answer.status == http.HTTPStatus.NOT_FOUND:
+        return 0
+    versions = expect(answer, http.HTTPStatus.OK).body["versions"]
+    return int(versions[0]["version"]) if versions else 0
 
 
 def show_versions(narrator: Narrator, api_url: str, former: int) -> list[dict[str, Any]]:
@@ -152,12 +155,12 @@ def show_versions(narrator: Narrator, api_url: str, former: int) -> list[dict[st
 
 def show_prediction(narrator: Narrator, api_url: str, version: dict[str, Any]) -> None:
     """Predict the golden rows, which must come out as they did in the notebook, and show the first."""
-    golden = golden_of(api_url, version)
+    detail = detail_of(api_url, version)
     url = f"{api_url}/predict?model={MODEL}&version={version['version']}"
-    answers = expect(ask(url, {"columns": golden["inputs"]}), http.HTTPStatus.OK)
-    if answers.body["predictions"] != golden["outputs"]["predict"]:
+    answers = expect(ask(url, {"columns": detail["golden"]["inputs"]}), http.HTTPStatus.OK)
+    if answers.body["predictions"] != detail["golden"]["outputs"]["predict"]:
         raise DemoError(f"{MODEL}@{version['version']} does not answer what it answered in the notebook")
-    answer = expect(ask(url, {"rows": [first_row(golden)]}), http.HTTPStatus.OK)
+    answer = expect(ask(url, {"rows": [first_row(detail)]}), http.HTTPStatus.OK)
     narrator.repeat(answer.curl)
     narrator.tell(f"{answer.body['predictions'][0]}, says {MODEL}@{answer.body['version']}.")
     narrator.tell(f"The {len(answers.body['predictions'])} example rows come out as they did in the notebook.")
@@ -165,7 +168,7 @@ def show_prediction(narrator: Narrator, api_url: str, version: dict[str, Any]) -
 
 def show_probabilities(narrator: Narrator, api_url: str, version: dict[str, Any]) -> None:
     """Show how sure the most accurate version is of the first golden row."""
-    row = first_row(golden_of(api_url, version))
+    row = first_row(detail_of(api_url, version))
     url = f"{api_url}/predict?model={MODEL}&version=best:accuracy&output=predict_proba"
     answer = expect(ask(url, {"rows": [row]}), http.HTTPStatus.OK)
     narrator.repeat(answer.curl)
@@ -176,7 +179,7 @@ def show_probabilities(narrator: Narrator, api_url: str, version: dict[str, Any]
 
 def show_refusal(narrator: Narrator, api_url: str, version: dict[str, Any]) -> None:
     """Show the error for a row that does not fit the signature."""
-    row = first_row(golden_of(api_url, version)) | {"bill_length_mm": "long"}
+    row = first_row(detail_of(api_url, version)) | {"bill_length_mm": "long"}
     url = f"{api_url}/predict?model={MODEL}&version={version['version']}"
     answer = expect(ask(url, {"rows": [row]}), http.HTTPStatus.UNPROCESSABLE_ENTITY)
     narrator.repeat(answer.curl)
@@ -186,16 +189,14 @@ def show_refusal(narrator: Narrator, api_url: str, version: dict[str, Any]) -> N
     narrator.tell(answer.body.get("hint", ""))
 
 
-def golden_of(api_url: str, version: dict[str, Any]) -> dict[str, Any]:
-    """Return the example rows of a version with the predictions that were made before it was written."""
-    detail = expect(ask(f"{api_url}/models/{MODEL}/versions/{version['version']}"), http.HTTPStatus.OK)
-    golden: dict[str, Any] = detail.body["golden"]
-    return golden
+def detail_of(api_url: str, version: dict[str, Any]) -> dict[str, Any]:
+    """Return everything known about a version, its example rows and their predictions included."""
+    return expect(ask(f"{api_url}/models/{MODEL}/versions/{version['version']}"), http.HTTPStatus.OK).body
 
 
-def first_row(golden: dict[str, Any]) -> dict[str, Any]:
-    """Return the first example row."""
-    return {name: values[0] for name, values in golden["inputs"].items()}
+def first_row(detail: dict[str, Any]) -> dict[str, Any]:
+    """Return the first example row, in the order of the signature."""
+    return {column["name"]: detail["golden"]["inputs"][column["name"]][0] for column in detail["signature"]["columns"]}
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -20,10 +21,10 @@ STARTUP_SECONDS = 120
 CELL_SECONDS = 600
 # What most notebooks import anyway: a kernel that waits for something else can do it meanwhile.
 AHEAD = """
-import bodega, matplotlib.pyplot, sklearn.compose, sklearn.ensemble, sklearn.linear_model, sklearn.model_selection
 from bodega_db.rehearsal import shared_rehearsal
-bodega.register
 shared_rehearsal().start()
+import bodega.notebook, matplotlib.pyplot
+import sklearn.compose, sklearn.ensemble, sklearn.linear_model, sklearn.model_selection
 """
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class NotebookError(BodegaError):
 class Execution:
     """A notebook and the kernel that runs it, which starts when this is made and imports what notebooks need."""
 
-    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, output: int) -> None:
+    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, log: Path, output: int) -> None:
         self.path = path
         self.notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         # Without folders to look into, there is only the kernel of this Python.
@@ -52,20 +53,34 @@ class Execution:
             stderr=output,
         )
         self._loop = loop
-        self._started = asyncio.run_coroutine_threadsafe(self._start(), loop)
+        self._log = log
+        self._given_up = False
+        self._entered = self._submit(self._kernel.__aenter__())
+        self._ready = self._submit(self._prepare())
 
     def run(self, environment: Mapping[str, str]) -> int:
         """Run all cells with these variables added to the kernel's, and return how many; raise NotebookError."""
-        self._started.result()
-        return self._call(self._run(dict(environment)))
+        try:
+            self._ready.result()
+        except (RuntimeError, OSError) as exc:
+            raise NotebookError(f"The kernel for {self.path.name} did not start: {exc}", f"See {self._log}.") from exc
+        running = self._submit(self._run(dict(environment)))
+        try:
+            return running.result()
+        except BaseException:
+            self._given_up = True
+            running.cancel()
+            raise
 
     def close(self) -> None:
         """End the kernel, in whatever it is doing."""
-        self._started.cancel()
-        self._call(self._kernel.__aexit__(None, None, None))
+        self._ready.cancel()
+        wait([self._entered])
+        self._submit(self._kernel.__aexit__(None, None, None)).result()
 
-    async def _start(self) -> None:
-        await self._kernel.__aenter__()
+    async def _prepare(self) -> None:
+        # Shielded: to give up waiting for the kernel must not break its start off, or nobody could end it.
+        await asyncio.shield(asyncio.wrap_future(self._entered))
         await self._do(AHEAD)
 
     async def _run(self, environment: dict[str, str]) -> int:
@@ -75,6 +90,8 @@ class Execution:
             try:
                 await self._client.async_execute_cell(cell, place, execution_count=number)
             except (CellExecutionError, CellTimeoutError, DeadKernelError) as exc:
+                if self._given_up:  # nbclient takes our cancelling for the death of the kernel
+                    break
                 raise self._failure(number, cell, exc) from exc
         return len(code)
 
@@ -83,13 +100,8 @@ class Execution:
         kernel = cast("AsyncKernelClient", self._client.kc)
         await kernel.execute_interactive(code, silent=True, store_history=False, timeout=CELL_SECONDS)
 
-    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def _failure(self, number: int, cell: Any, exc: Exception) -> NotebookError:
         reason = f"{exc.ename}: {exc.evalue}" if isinstance(exc, CellExecutionError) else str(exc)
@@ -107,7 +119,7 @@ def start_notebook(path: Path, log: Path) -> Iterator[Execution]:
         raise NotebookError(f"There is no notebook {path}", "Restore it with git, or check BODEGA_HOME.")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output, run_loop() as loop:
-        execution = Execution(path, loop, output.fileno())
+        execution = Execution(path, loop, log, output.fileno())
         try:
             yield execution
         finally:
