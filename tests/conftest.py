@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -67,11 +67,20 @@ def make_settings(database_url: str, volume: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def store(make_settings: Callable[..., Settings]) -> Iterator[ModelStore]:
+def connect(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., ModelStore]]:
+    """Connect stores with settings that a test wants otherwise, and close them at its end."""
+    with ExitStack() as stack:
+
+        def connect(**changes: Any) -> ModelStore:
+            return stack.enter_context(closing(ModelStore.connect(make_settings(**changes))))
+
+        yield connect
+
+
+@pytest.fixture
+def store(connect: Callable[..., ModelStore]) -> ModelStore:
     """A store over this test's database and volume."""
-    store = ModelStore.connect(make_settings())
-    yield store
-    store.close()
+    return connect()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -10,7 +11,6 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from bodega_db import migrate
 from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError
-from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from penguins import classifier, example
 
@@ -74,10 +74,12 @@ def test_two_deployments_may_migrate_at_the_same_moment(empty_database_url: str)
     assert migrate.current_revision(empty_database_url) == migrate.HEAD
 
 
-def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(empty_database_url: str, tmp_path: Any) -> None:
+def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(
+    empty_database_url: str, connect: Callable[..., ModelStore]
+) -> None:
     """The message says which of the two it is."""
-    unmigrated = ModelStore.connect(Settings.read(database_url=empty_database_url, models=tmp_path))
-    away = ModelStore.connect(Settings.read(database_url="postgresql://x:x@127.0.0.1:1/x", models=tmp_path))
+    unmigrated = connect(database_url=empty_database_url)
+    away = connect(database_url="postgresql://x:x@127.0.0.1:1/x")
 
     with pytest.raises(CatalogNotMigratedError, match="bodega migrate"):
         unmigrated.models()

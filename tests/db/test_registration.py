@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
+from bodega_db import catalog
 from bodega_db.errors import (
+    CatalogUnavailableError,
     ExampleError,
     FormatNotAllowedError,
     IdempotencyConflictError,
@@ -20,11 +23,14 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
+from bodega_db.records import Registration, Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from penguins import classifier, example
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 WRITERS = 50
 
@@ -203,20 +209,20 @@ def test_a_format_that_is_not_loaded_is_not_registered(store: ModelStore) -> Non
         store.register(classifier(), "penguins", example=example(), format="joblib")
 
 
-def test_joblib_works_where_the_settings_say_so(make_settings: Callable[..., Settings]) -> None:
+def test_joblib_works_where_the_settings_say_so(connect: Callable[..., ModelStore]) -> None:
     """The operator may choose it."""
-    store = ModelStore.connect(make_settings(formats={"skops", "joblib"}))
+    store = connect(formats={"skops", "joblib"})
 
     version = store.register(classifier(), "penguins", example=example(), format="joblib")
 
     assert store.open(version).predict(version.golden.inputs) == version.golden.outputs["predict"]
 
 
-def test_a_foreign_volume_is_refused(store: ModelStore, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_a_foreign_volume_is_refused(store: ModelStore, connect: Callable[..., ModelStore], tmp_path: Path) -> None:
     """A volume with another store's marker, or an empty one under a catalog with versions, is not touched."""
     version = store.register(classifier(), "penguins", example=example())
-    empty = ModelStore.connect(make_settings(models=tmp_path / "empty"))
-    foreign = ModelStore.connect(make_settings(models=tmp_path / "foreign"))
+    empty = connect(models=tmp_path / "empty")
+    foreign = connect(models=tmp_path / "foreign")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "bodega-store.json").write_text('{"store": "00000000-0000-0000-0000-000000000000"}')
 
@@ -230,9 +236,9 @@ def test_a_foreign_volume_is_refused(store: ModelStore, make_settings: Callable[
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["bodega-store.json"]
 
 
-def test_a_volume_that_cannot_be_written_is_named(make_settings: Callable[..., Settings]) -> None:
+def test_a_volume_that_cannot_be_written_is_named(connect: Callable[..., ModelStore]) -> None:
     """/proc takes no folder, from root either."""
-    store = ModelStore.connect(make_settings(models=Path("/proc/models")))
+    store = connect(models=Path("/proc/models"))
 
     with pytest.raises(VolumeError, match="/proc/models"):
         store.register(classifier(), "penguins", example=example())
@@ -257,3 +263,45 @@ def test_wide_examples_register(store: ModelStore) -> None:
 
     assert len(version.signature.columns) == 1000
     assert version.signature.columns[0].name == "x0"
+
+
+def test_a_lost_commit_is_found_again(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the connection breaks while Postgres commits, the version is found by its key: one version, no doubt."""
+    insert = catalog.insert_version
+
+    def insert_commit_and_lose_the_answer(session: Session, registration: Registration, actor: str) -> Version:
+        version = insert(session, registration, actor)
+        session.commit()
+        with Session(session.get_bind()) as broken:
+            broken.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return version
+
+    monkeypatch.setattr(catalog, "insert_version", insert_commit_and_lose_the_answer)
+    version = store.register(classifier(), "penguins", example=example())
+
+    assert version.reference == "penguins@1"
+    assert [found.number for found in store.versions("penguins")] == [1]
+
+
+def test_a_catalog_that_goes_away_before_the_commit_registers_nothing(
+    store: ModelStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says that nothing was registered, and the number is given to the next one."""
+    insert = catalog.insert_version
+
+    def insert_and_lose_the_connection(session: Session, registration: Registration, actor: str) -> Version:
+        version = insert(session, registration, actor)
+        with psycopg.connect(database_url, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND datname = current_database()"
+            )
+        return version
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "insert_version", insert_and_lose_the_connection)
+        with pytest.raises(CatalogUnavailableError, match="nothing was"):
+            store.register(classifier(), "penguins", example=example())
+
+    assert store.versions() == []
+    assert store.register(classifier(), "penguins", example=example()).number == 1

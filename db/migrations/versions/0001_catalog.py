@@ -270,10 +270,10 @@ ALIAS = """
 CREATE FUNCTION alias_writes_events() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     name text := (SELECT m.name FROM model m WHERE m.id = coalesce(NEW.model_id, OLD.model_id));
-    target_before integer := CASE WHEN TG_OP <> 'INSERT' THEN (SELECT v.number FROM version v WHERE v.id = OLD.version_id)
-        END;
-    target_after integer := CASE WHEN TG_OP <> 'DELETE' THEN (SELECT v.number FROM version v WHERE v.id = NEW.version_id)
-        END;
+    target_before integer := CASE WHEN TG_OP <> 'INSERT' THEN
+        (SELECT v.number FROM version v WHERE v.id = OLD.version_id) END;
+    target_after integer := CASE WHEN TG_OP <> 'DELETE' THEN
+        (SELECT v.number FROM version v WHERE v.id = NEW.version_id) END;
 BEGIN
     PERFORM record_event('alias', name, coalesce(target_after, target_before),
         CASE WHEN TG_OP <> 'INSERT' THEN jsonb_build_object('alias', OLD.name, 'number', target_before) END,

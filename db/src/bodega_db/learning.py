@@ -21,6 +21,9 @@ from bodega_db.outputs import METHODS, call, describe_output, same_answer
 from bodega_db.records import Golden
 from bodega_db.signature import Column, Container, Kind, Output, Signature
 
+# Each question is a prediction: a table of thousands of pixels is asked for all columns at once, and a column of it
+# is then nullable only if all are, or if the example shows it.
+MOST_ASKED = 100
 UNHEARD_OF = "bodega: a value nobody has seen"
 
 
@@ -129,13 +132,14 @@ def _check_round_trip(model: Any, signature: Signature, wire: Any, answers: dict
 def _ask(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
     columns = _with_categories(model, signature, wire)
     asked = replace(signature, columns=columns)
-    all_null = signature.container is not Container.TEXTS and _answers(
+    takes_all_null = signature.container is not Container.TEXTS and _answers(
         model, asked, wire, {column.name: None for column in columns}
     )
+    one_by_one = len(columns) <= MOST_ASKED
     return tuple(
         replace(
             column,
-            nullable=column.nullable or all_null or _takes_null(model, asked, column, wire),
+            nullable=column.nullable or takes_all_null or (one_by_one and _takes_null(model, asked, column, wire)),
             accepts_unknown=column.categories is None or _takes_unknown(model, asked, column, wire),
         )
         for column in columns

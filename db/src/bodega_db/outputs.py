@@ -69,7 +69,8 @@ def same_answer(expected: Any, actual: Any) -> bool:
 
 
 def _rows(raw: Any, method: str) -> list[Any]:
-    if isinstance(raw, list):  # one array for each of several targets: turned so that rows come first
+    if isinstance(raw, list) and raw and np.ndim(raw[0]):
+        # One array for each of several targets: turned so that rows come first.
         targets = [_rows(target, method) for target in raw]
         return [list(row) for row in zip(*targets, strict=True)]
     if hasattr(raw, "toarray"):

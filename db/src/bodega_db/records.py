@@ -70,13 +70,13 @@ class Registration:
     format: str
     signature: Signature
     golden: Golden
+    idempotency_key: str
     metrics: Json = field(default_factory=dict)
     params: Json = field(default_factory=dict)
     tags: Json = field(default_factory=dict)
     environment: Json = field(default_factory=dict)
     lineage: Json = field(default_factory=dict)
     note: str | None = None
-    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

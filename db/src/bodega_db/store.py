@@ -1,9 +1,11 @@
 """The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
 
 import getpass
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Self, cast
+from uuid import uuid4
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -22,7 +24,6 @@ from bodega_db.errors import (
     ModelNotFoundError,
 )
 from bodega_db.formats import Policy, dump
-from bodega_db.learning import learn
 from bodega_db.metadata import (
     check_idempotency_key,
     check_metrics,
@@ -37,6 +38,9 @@ from bodega_db.reference import ByNumber, check_model_name, parse_reference, par
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
 from bodega_db.settings import Settings
+
+OWN_KEY = "bodega:"
+RECONNECT_SECONDS = 20.0
 
 
 class ModelStore:
@@ -78,11 +82,14 @@ class ModelStore:
         """Write a fitted model to the volume and then to the catalog, and return the new version.
 
         File first, row last (docs/registration.md): a crash anywhere leaves at most a file that no row names.
-        With an idempotency key that was used for the same bytes, that version is returned and nothing is written.
+        With an idempotency key that was used for the same bytes, that version is returned and nothing is written;
+        without one, a key of its own tells whether a COMMIT whose answer was lost has happened.
         Raises RegistrationError and its kin with the reason, before anything is visible to anybody.
         """
+        from bodega_db.learning import learn  # brings scikit-learn along, which listing versions does not need
+
         check_model_name(name)
-        key = check_idempotency_key(idempotency_key)
+        given_key = check_idempotency_key(idempotency_key)
         described = {
             "metrics": check_metrics(metrics),
             "params": check_params(params),
@@ -101,7 +108,7 @@ class ModelStore:
             dump(model, format, cast("BinaryIO", out))
 
         with self.artifacts.stage(write) as staged:
-            if key and (earlier := self._earlier(key, name, staged)):
+            if given_key and (earlier := self._earlier(given_key, name, staged)):
                 return earlier
             self._rehearsal.run(staged.file, format, signature, golden, environment, self.policy)
             self.artifacts.commit(staged)
@@ -113,7 +120,7 @@ class ModelStore:
                 signature=signature,
                 golden=golden,
                 environment=environment,
-                idempotency_key=key,
+                idempotency_key=given_key or f"{OWN_KEY}{uuid4()}",
                 **described,  # type: ignore[arg-type]
             )
             return self._insert(registration, staged, actor or default_actor())
@@ -131,15 +138,23 @@ class ModelStore:
             # Somebody with the same key was faster: theirs is this registration, if it is of the same bytes.
             return self._required_earlier(registration, staged)
         except CatalogUnavailableError:
-            # The COMMIT may have happened although its answer was lost. Only the key can tell.
-            if registration.idempotency_key is None:
-                raise
-            return self._required_earlier(registration, staged)
+            # The COMMIT may have happened although its answer was lost. Only the key can tell, once Postgres is back.
+            return self._required_earlier(registration, staged, RECONNECT_SECONDS)
 
-    def _required_earlier(self, registration: Registration, staged: StagedArtifact) -> Version:
-        earlier = self._earlier(registration.idempotency_key or "", registration.model, staged)
+    def _required_earlier(
+        self, registration: Registration, staged: StagedArtifact, patience_seconds: float = 0
+    ) -> Version:
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            try:
+                earlier = self._earlier(registration.idempotency_key, registration.model, staged)
+                break
+            except CatalogUnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
         if earlier is None:
-            raise CatalogUnavailableError("The catalog went away before the version was registered")
+            raise CatalogUnavailableError("The catalog went away before the version was registered: nothing was")
         return earlier
 
     def _earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None:
