@@ -48,9 +48,11 @@ def lab_command(home: Home, port: int) -> list[str]:
 def lab_environment(home: Home, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of JupyterLab, which its kernels and terminals inherit."""
     programs = str(Path(sys.executable).parent)
+    # Last: the uv that ./bodega brought where there was none, for `uv pip install` in a cell.
+    brought = map(str, sorted((home.root / ".tools").glob("uv-*/bin")))
     return {
         **environment,
-        "PATH": os.pathsep.join([programs, environment.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([programs, environment.get("PATH", os.defpath), *brought]),
         "JUPYTER_CONFIG_DIR": str(home.jupyter),
         "JUPYTER_RUNTIME_DIR": str(home.jupyter / "runtime"),
         # The kernel "python3" is the one beside JupyterLab, whatever the person has installed for other projects.
