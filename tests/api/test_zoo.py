@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bodega_db.columns import to_wire
 from bodega_db.errors import BodegaError
 from bodega_db.inputs import read_example
-from bodega_db.columns import to_wire
 from bodega_db.outputs import call
 from bodega_db.store import ModelStore
 from conftest import Api

@@ -62,12 +62,8 @@ CLASSIFIERS: list[Specimen] = [
     specimen("svc-probability", data.measures, QuietSVC),
     specimen("nu-svc", data.iris, lambda: scaled(svm.NuSVC(nu=0.2))),
     specimen("neighbours", data.iris, neighbors.KNeighborsClassifier),
-    specimen(
-        "neighbours-ball-tree", data.wine, lambda: neighbors.KNeighborsClassifier(algorithm="ball_tree")
-    ),
-    specimen(
-        "neighbours-float32", data.digits_float32, lambda: neighbors.KNeighborsClassifier(algorithm="brute")
-    ),
+    specimen("neighbours-ball-tree", data.wine, lambda: neighbors.KNeighborsClassifier(algorithm="ball_tree")),
+    specimen("neighbours-float32", data.digits_float32, lambda: neighbors.KNeighborsClassifier(algorithm="brute")),
     specimen(
         "neighbours-float32-tree",
         data.digits_float32,
@@ -96,9 +92,7 @@ CLASSIFIERS: list[Specimen] = [
     specimen(
         "mlp-sgd",
         data.iris,
-        lambda: scaled(
-            neural_network.MLPClassifier((8,), solver="sgd", tol=0.1, max_iter=500, random_state=0)
-        ),
+        lambda: scaled(neural_network.MLPClassifier((8,), solver="sgd", tol=0.1, max_iter=500, random_state=0)),
     ),
     specimen(
         "calibrated-sigmoid",
@@ -131,12 +125,8 @@ CLASSIFIERS: list[Specimen] = [
     ),
     specimen("one-vs-rest", data.iris, lambda: multiclass.OneVsRestClassifier(logistic())),
     specimen("one-vs-one", data.iris, lambda: multiclass.OneVsOneClassifier(logistic())),
-    specimen(
-        "multi-output-text", data.two_labels, lambda: multioutput.MultiOutputClassifier(scaled(logistic()))
-    ),
-    specimen(
-        "two-label-tree", data.two_flags, lambda: tree.DecisionTreeClassifier(max_depth=4, random_state=0)
-    ),
+    specimen("multi-output-text", data.two_labels, lambda: multioutput.MultiOutputClassifier(scaled(logistic()))),
+    specimen("two-label-tree", data.two_flags, lambda: tree.DecisionTreeClassifier(max_depth=4, random_state=0)),
     specimen(
         "classifier-chain",
         data.two_flags,
@@ -144,9 +134,7 @@ CLASSIFIERS: list[Specimen] = [
     ),
     specimen("linear-discriminant", data.iris_frame, discriminant_analysis.LinearDiscriminantAnalysis),
     specimen("quadratic-discriminant", data.iris, discriminant_analysis.QuadraticDiscriminantAnalysis),
-    specimen(
-        "gaussian-process", data.iris, lambda: gaussian_process.GaussianProcessClassifier(optimizer=None)
-    ),
+    specimen("gaussian-process", data.iris, lambda: gaussian_process.GaussianProcessClassifier(optimizer=None)),
     specimen("ridge-classifier", data.cancer_frame, lambda: scaled(linear_model.RidgeClassifier())),
     specimen(
         "sgd-log-loss",

@@ -71,9 +71,7 @@ def two_labels() -> tuple[pd.DataFrame, pd.DataFrame]:
 def two_flags() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the four measures and two 0/1 targets: female and Adelie."""
     X, labels = two_labels()
-    return X, pd.DataFrame(
-        {"female": labels["sex"] == "female", "adelie": labels["species"] == "Adelie"}
-    ).astype(int)
+    return X, pd.DataFrame({"female": labels["sex"] == "female", "adelie": labels["species"] == "Adelie"}).astype(int)
 
 
 @functools.cache

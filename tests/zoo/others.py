@@ -23,13 +23,9 @@ from zoo.parts import Specimen, forest, logistic, scaled, specimen, table
 
 OTHERS: list[Specimen] = [
     specimen("k-means", data.iris, lambda: scaled(cluster.KMeans(3, n_init=2, random_state=0))),
-    specimen(
-        "mini-batch-k-means", data.wine_frame, lambda: cluster.MiniBatchKMeans(3, n_init=2, random_state=0)
-    ),
+    specimen("mini-batch-k-means", data.wine_frame, lambda: cluster.MiniBatchKMeans(3, n_init=2, random_state=0)),
     specimen("gaussian-mixture", data.iris, lambda: mixture.GaussianMixture(3, random_state=0)),
-    specimen(
-        "isolation-forest", data.cancer, lambda: ensemble.IsolationForest(n_estimators=10, random_state=0)
-    ),
+    specimen("isolation-forest", data.cancer, lambda: ensemble.IsolationForest(n_estimators=10, random_state=0)),
     specimen("one-class-svm", data.wine, lambda: scaled(svm.OneClassSVM())),
     specimen("outlier-factor", data.wine, lambda: neighbors.LocalOutlierFactor(novelty=True)),
     specimen("elliptic-envelope", data.iris, lambda: covariance.EllipticEnvelope(random_state=0)),
@@ -59,16 +55,12 @@ OTHERS: list[Specimen] = [
     specimen(
         "select-chi2",
         data.digits_integer,
-        lambda: make_pipeline(
-            feature_selection.SelectKBest(feature_selection.chi2, k=20), naive_bayes.MultinomialNB()
-        ),
+        lambda: make_pipeline(feature_selection.SelectKBest(feature_selection.chi2, k=20), naive_bayes.MultinomialNB()),
     ),
     specimen(
         "select-from-model",
         data.cancer_frame,
-        lambda: make_pipeline(
-            feature_selection.SelectFromModel(forest()), preprocessing.MaxAbsScaler(), logistic()
-        ),
+        lambda: make_pipeline(feature_selection.SelectFromModel(forest()), preprocessing.MaxAbsScaler(), logistic()),
     ),
     specimen(
         "rfe",
@@ -99,16 +91,12 @@ TEXTS: list[Specimen] = [
     specimen(
         "counts",
         data.lines,
-        lambda: make_pipeline(
-            CountVectorizer(analyzer="char_wb", ngram_range=(2, 3)), naive_bayes.MultinomialNB()
-        ),
+        lambda: make_pipeline(CountVectorizer(analyzer="char_wb", ngram_range=(2, 3)), naive_bayes.MultinomialNB()),
     ),
     specimen(
         "hashing",
         data.lines,
-        lambda: make_pipeline(
-            HashingVectorizer(n_features=256, alternate_sign=False), naive_bayes.ComplementNB()
-        ),
+        lambda: make_pipeline(HashingVectorizer(n_features=256, alternate_sign=False), naive_bayes.ComplementNB()),
     ),
     specimen(
         "topics",

@@ -56,9 +56,7 @@ def _unseen_category() -> Fitted:
 
 
 def _search() -> Any:
-    return model_selection.GridSearchCV(
-        scaled(logistic()), {"logisticregression__C": [0.1, 1.0]}, scoring="f1", cv=3
-    )
+    return model_selection.GridSearchCV(scaled(logistic()), {"logisticregression__C": [0.1, 1.0]}, scoring="f1", cv=3)
 
 
 # Found when the file is loaded back, in a fresh process.

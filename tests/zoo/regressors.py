@@ -36,12 +36,8 @@ REGRESSORS: list[Specimen] = [
     specimen("sgd", data.diabetes, lambda: scaled(linear_model.SGDRegressor(random_state=0))),
     specimen("bayesian-ridge", data.diabetes_frame, linear_model.BayesianRidge),
     specimen("ransac", data.diabetes, lambda: linear_model.RANSACRegressor(random_state=0)),
-    specimen(
-        "tree-regressor", data.diabetes, lambda: tree.DecisionTreeRegressor(max_depth=5, random_state=0)
-    ),
-    specimen(
-        "forest-regressor", data.diabetes_frame, lambda: ensemble.RandomForestRegressor(8, random_state=0)
-    ),
+    specimen("tree-regressor", data.diabetes, lambda: tree.DecisionTreeRegressor(max_depth=5, random_state=0)),
+    specimen("forest-regressor", data.diabetes_frame, lambda: ensemble.RandomForestRegressor(8, random_state=0)),
     specimen("extra-trees-regressor", data.diabetes, lambda: ensemble.ExtraTreesRegressor(8, random_state=0)),
     specimen(
         "gradient-boosting-regressor",
@@ -51,9 +47,7 @@ REGRESSORS: list[Specimen] = [
     specimen(
         "gradient-boosting-quantile",
         data.diabetes,
-        lambda: ensemble.GradientBoostingRegressor(
-            loss="quantile", alpha=0.9, n_estimators=8, random_state=0
-        ),
+        lambda: ensemble.GradientBoostingRegressor(loss="quantile", alpha=0.9, n_estimators=8, random_state=0),
     ),
     specimen(
         "gradient-boosting-huber",
@@ -73,9 +67,7 @@ REGRESSORS: list[Specimen] = [
     specimen(
         "hist-gradient-quantile",
         data.diabetes_frame,
-        lambda: ensemble.HistGradientBoostingRegressor(
-            loss="quantile", quantile=0.9, max_iter=8, random_state=0
-        ),
+        lambda: ensemble.HistGradientBoostingRegressor(loss="quantile", quantile=0.9, max_iter=8, random_state=0),
     ),
     specimen(
         "ada-boost-regressor",
@@ -126,9 +118,7 @@ REGRESSORS: list[Specimen] = [
     specimen(
         "multi-output-regressor",
         data.two_weights,
-        lambda: multioutput.MultiOutputRegressor(
-            ensemble.GradientBoostingRegressor(n_estimators=4, random_state=0)
-        ),
+        lambda: multioutput.MultiOutputRegressor(ensemble.GradientBoostingRegressor(n_estimators=4, random_state=0)),
     ),
     specimen("regressor-chain", data.two_weights, lambda: multioutput.RegressorChain(linear_model.Ridge())),
     specimen("partial-least-squares", data.two_weights, cross_decomposition.PLSRegression),

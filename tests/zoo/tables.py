@@ -95,9 +95,7 @@ TABLES: list[Specimen] = [
                 numbers(),
                 (
                     "words",
-                    make_pipeline(
-                        SimpleImputer(missing_values=None, strategy="most_frequent"), OneHotEncoder()
-                    ),
+                    make_pipeline(SimpleImputer(missing_values=None, strategy="most_frequent"), OneHotEncoder()),
                     WORDS,
                 ),
             ),
@@ -141,9 +139,7 @@ TABLES: list[Specimen] = [
     specimen(
         "iterative-imputer",
         data.gappy_measures,
-        lambda: make_pipeline(
-            impute.IterativeImputer(max_iter=20, tol=0.1, random_state=0), naive_bayes.GaussianNB()
-        ),
+        lambda: make_pipeline(impute.IterativeImputer(max_iter=20, tol=0.1, random_state=0), naive_bayes.GaussianNB()),
     ),
     specimen(
         "missing-indicator",

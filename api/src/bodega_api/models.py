@@ -25,7 +25,9 @@ router = APIRouter(tags=["catalog"], responses={"4XX": {"model": ProblemAnswer},
 def list_versions(
     store: Store,
     model: Annotated[str | None, Query(description="only versions of this model")] = None,
-    after: Annotated[str | None, Query(description="continue behind this version, as in penguins@3")] = None,
+    after: Annotated[
+        str | None, Query(min_length=1, description="continue behind this version, as in penguins@3")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 100,
 ) -> VersionList:
     """List model versions, newest first."""

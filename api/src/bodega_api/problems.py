@@ -16,6 +16,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 log = logging.getLogger("bodega_api")
+MEDIA_TYPE = "application/problem+json"
 PREFIX = "urn:bodega:problem:"
 RETRY_AFTER_SECONDS = "2"
 
@@ -142,7 +143,7 @@ def problem(kind: Kind, detail: str, hint: str, **extra: Any) -> Response:
     return Response(
         orjson.dumps({key: value for key, value in (body | extra).items() if value != ""}),
         status_code=kind.status,
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
         headers=headers,
     )
 

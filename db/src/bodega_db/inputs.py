@@ -79,7 +79,8 @@ def build_input(signature: Signature, columns: Wire) -> Any:
 def _build_frame(columns: dict[str, Any], *, by_row: bool) -> pd.DataFrame:
     if by_row and len({values.dtype for values in columns.values()}) == 1:
         return pd.DataFrame(np.column_stack(list(columns.values())), columns=list(columns), copy=False)
-    return pd.DataFrame(columns)
+    # With its dtype said: pandas would make `str` of an object column that holds text.
+    return pd.DataFrame({name: pd.Series(values, dtype=values.dtype, copy=False) for name, values in columns.items()})
 
 
 def _read_frame(frame: pd.DataFrame, model: Any) -> Example:
@@ -92,9 +93,9 @@ def _read_frame(frame: pd.DataFrame, model: Any) -> Example:
 
 
 def _lies_by_row(frame: pd.DataFrame) -> bool:
-    dtypes = set(frame.dtypes)
-    if len(dtypes) > 1 or getattr(dtypes.pop(), "kind", "O") not in "fiub":
-        return False
+    dtype, *others = set(frame.dtypes)
+    if others or not isinstance(dtype, np.dtype) or dtype.kind not in "fiub":
+        return False  # pandas' nullable dtypes have such a kind too, and lie column by column
     return frame.to_numpy().flags.c_contiguous
 
 
