@@ -18,6 +18,7 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
+from bodega_db.ownership import adopt, check_owner
 from bodega_db.records import Digest
 
 DATA = os.urandom(3 * 1024 * 1024 + 17)  # more than one chunk, and no whole number of them
@@ -196,12 +197,12 @@ def test_a_full_volume_says_so(volume: Path) -> None:
 def test_a_new_volume_is_adopted_once(artifacts: ArtifactStore) -> None:
     """The first store marks the volume; another one is refused from then on."""
     mine, other = uuid4(), uuid4()
-    assert artifacts.check_owner(mine, catalog_is_empty=True) is False
-    artifacts.adopt(mine)
+    assert check_owner(artifacts.root, mine, catalog_is_empty=True) is False
+    adopt(artifacts.root, mine)
 
-    assert artifacts.check_owner(mine, catalog_is_empty=False) is True
+    assert check_owner(artifacts.root, mine, catalog_is_empty=False) is True
     with pytest.raises(VolumeMismatchError, match=str(mine)):
-        artifacts.adopt(other)
+        adopt(artifacts.root, other)
 
 
 def test_a_marker_that_cannot_be_read_is_not_overwritten(artifacts: ArtifactStore, volume: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_marker_that_cannot_be_read_is_not_overwritten(artifacts: ArtifactStor
     (volume / "bodega-store.json").write_text("{}")
 
     with pytest.raises(VolumeMismatchError, match="marker"):
-        artifacts.adopt(uuid4())
+        adopt(artifacts.root, uuid4())
 
     assert (volume / "bodega-store.json").read_text() == "{}"
 
@@ -220,4 +221,4 @@ def test_artifacts_without_a_marker_are_nobodys(artifacts: ArtifactStore) -> Non
     put(artifacts)
 
     with pytest.raises(VolumeMismatchError, match="without a marker"):
-        artifacts.check_owner(uuid4(), catalog_is_empty=True)
+        check_owner(artifacts.root, uuid4(), catalog_is_empty=True)

@@ -5,19 +5,14 @@ A store is a small port (put, open verified, list, remove), so that an object st
 
 import contextlib
 import errno
-import fcntl
 import hashlib
-import json
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
-from uuid import UUID
 
 from bodega_db.errors import (
     ArtifactDigestError,
@@ -26,16 +21,19 @@ from bodega_db.errors import (
     ArtifactNotRegularError,
     ArtifactSizeError,
     VolumeError,
-    VolumeMismatchError,
-    VolumeReadOnlyError,
+)
+from bodega_db.files import (
+    READ_ONLY,
+    copy_hashing,
+    explain_write_errors,
+    open_temporary,
+    private_file,
+    seal,
+    sync_directory,
 )
 from bodega_db.records import Digest
 
-MARKER = "bodega-store.json"
-CHUNK = 1024 * 1024
-READ_ONLY = 0o440  # an artifact is never written again; api and lab share the owner and the group
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-SEALS = 0x000F  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE; macOS's fcntl has no names for them
 
 
 class HashingWriter:
@@ -79,50 +77,6 @@ class ArtifactStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    # --- whose volume it is ------------------------------------------------------------------------------
-
-    def read_marker(self) -> UUID | None:
-        """Return the identity of the store that owns this volume, or None for a volume that nobody owns."""
-        try:
-            text = (self.root / MARKER).read_text()
-        except FileNotFoundError:
-            return None
-        try:
-            return UUID(json.loads(text)["store"])
-        except (ValueError, KeyError, TypeError) as exc:
-            raise VolumeMismatchError(f"The marker {MARKER} on the volume cannot be read") from exc
-
-    def check_owner(self, store_id: UUID, *, catalog_is_empty: bool) -> bool:
-        """Tell whether the volume carries this store's marker; raise VolumeMismatchError if it must and does not.
-
-        A volume without a marker is fine only while the catalog has no versions.
-        """
-        found = self.read_marker()
-        if found == store_id:
-            return True
-        if found is not None:
-            raise VolumeMismatchError(f"The volume {self.root} belongs to another store ({found}, not {store_id})")
-        if not catalog_is_empty:
-            raise VolumeMismatchError(f"The volume {self.root} has no marker, but the catalog has versions")
-        if (self.root / "objects").exists():
-            raise VolumeMismatchError(f"The volume {self.root} holds artifacts of a store without a marker")
-        return False
-
-    def adopt(self, store_id: UUID) -> None:
-        """Mark a new volume as this store's, durably; whoever is second keeps the first one's marker."""
-        content = json.dumps({"store": str(store_id), "created_at": datetime.now(UTC).isoformat()}) + "\n"
-        with self._writable():
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.root, prefix=".marker-") as file:
-                file.write(content)
-                file.flush()
-                os.fchmod(file.fileno(), READ_ONLY)
-                os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):
-                    os.link(file.name, self.root / MARKER)
-            sync_directory(self.root)
-        self.check_owner(store_id, catalog_is_empty=True)
-
     # --- writing -----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -132,12 +86,12 @@ class ArtifactStore:
         `fsync` is called once: after a failed one the kernel may have dropped the bytes and say yes the second
         time, so a failure ends this registration. Leaving the context removes whatever was not committed.
         """
-        with self._writable():
+        with explain_write_errors(self.root):
             (self.root / "tmp").mkdir(parents=True, exist_ok=True)
-            file, path = _open_temporary(self.root / "tmp")
+            file, path = open_temporary(self.root / "tmp")
         try:
             with file:
-                with self._writable():
+                with explain_write_errors(self.root):
                     writer = HashingWriter(file)
                     write(writer)
                     writer.flush()
@@ -153,7 +107,7 @@ class ArtifactStore:
 
         A file of that name with other bytes is moved to `corrupt/`, never overwritten.
         """
-        with self._writable():
+        with explain_write_errors(self.root):
             self._make_directory(staged.digest)
             with self._open_directory(staged.digest) as directory:
                 try:
@@ -196,16 +150,16 @@ class ArtifactStore:
         a file descriptor that is already open, can change it between the check and the use.
         Raises ArtifactMissingError, ArtifactNotRegularError, ArtifactSizeError or ArtifactDigestError.
         """
-        with self._open_object(digest) as source, _private_file(size_bytes) as copy:
+        with self._open_object(digest) as source, private_file() as copy:
             found = os.fstat(source)
             if not stat.S_ISREG(found.st_mode):
                 raise ArtifactNotRegularError(f"{digest.path} is not a regular file")
             if found.st_size != size_bytes:
                 raise ArtifactSizeError(f"{digest.path} has {found.st_size} bytes, registered were {size_bytes}")
-            actual = _copy_hashing(source, copy, size_bytes)
+            actual = copy_hashing(source, copy, size_bytes)
             if actual != digest:
                 raise ArtifactDigestError(f"{digest.path} has the sha256 {actual}")
-            _seal(copy)
+            seal(copy)
             copy.seek(0)
             yield copy
 
@@ -217,7 +171,7 @@ class ArtifactStore:
 
     def remove(self, digest: Digest) -> None:
         """Take an artifact off the volume; the caller knows that no row names it."""
-        with self._writable():
+        with explain_write_errors(self.root):
             (self.root / digest.path).unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -253,37 +207,6 @@ class ArtifactStore:
         finally:
             os.close(fd)
 
-    @contextlib.contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise VolumeReadOnlyError(f"The volume {self.root} cannot be written: {exc.strerror}") from exc
-            raise VolumeError(
-                f"Writing to the volume {self.root} failed: {exc.strerror}",
-                "Nothing was registered. Check the volume's free space and health, then register again.",
-            ) from exc
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _open_temporary(folder: Path) -> tuple[BinaryIO, str | None]:
-    """Open a file that vanishes with its process where the kernel and file system can, else one with a random name."""
-    flags = os.O_RDWR | os.O_CLOEXEC
-    if hasattr(os, "O_TMPFILE"):
-        with contextlib.suppress(OSError):  # overlay and network file systems say EOPNOTSUPP, EISDIR or EINVAL
-            return os.fdopen(os.open(folder, flags | os.O_TMPFILE, 0o600), "w+b"), None
-    path = str(folder / f"{secrets.token_hex(16)}.part")
-    return os.fdopen(os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), "w+b"), path
-
 
 def _link(staged: StagedArtifact, directory: int) -> None:
     if staged.temporary_path is None:
@@ -297,33 +220,3 @@ def _link(staged: StagedArtifact, directory: int) -> None:
         )
     else:
         os.link(staged.temporary_path, staged.digest.hex, dst_dir_fd=directory)
-
-
-@contextlib.contextmanager
-def _private_file(size_bytes: int) -> Iterator[BinaryIO]:
-    """Open memory (Linux), else an unlinked temporary file, that no other process can reach by a path."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("bodega", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with os.fdopen(fd, "w+b") as file:
-            yield file
-    else:
-        with tempfile.TemporaryFile() as file:
-            yield file
-
-
-def _copy_hashing(source: int, target: BinaryIO, size_bytes: int) -> Digest:
-    """Copy at most one byte more than was registered, so that a file that grows meanwhile is noticed."""
-    digest = hashlib.sha256()
-    remaining = size_bytes + 1
-    while remaining and (chunk := os.read(source, min(CHUNK, remaining))):
-        digest.update(chunk)
-        target.write(chunk)
-        remaining -= len(chunk)
-    target.flush()
-    return Digest(digest.hexdigest())
-
-
-def _seal(file: BinaryIO) -> None:
-    """Take the right to change the memory from everybody, us included; an unlinked file has nobody else."""
-    if hasattr(os, "memfd_create"):
-        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, SEALS)

@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog
+from bodega_db import catalog, ownership
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
 from bodega_db.engine import create_catalog_engine, translate_errors
 from bodega_db.environment import capture_environment
@@ -241,8 +241,9 @@ class ModelStore:
         with self._transaction() as session:
             store_id = catalog.get_store_id(session)
             empty = not catalog.has_versions(session)
-        if not self.artifacts.check_owner(store_id, catalog_is_empty=empty) and adopt:
-            self.artifacts.adopt(store_id)
+        root = self.artifacts.root
+        if not ownership.check_owner(root, store_id, catalog_is_empty=empty) and adopt:
+            ownership.adopt(root, store_id)
 
     def check_catalog(self) -> int:
         """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""

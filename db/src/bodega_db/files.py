@@ -1,0 +1,82 @@
+"""What writing and reading on the volume rests on: durable names, private memory, failures in our own words."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from bodega_db.errors import VolumeError, VolumeReadOnlyError
+from bodega_db.records import Digest
+
+READ_ONLY = 0o440  # an artifact is never written again; api and lab share the owner and the group
+CHUNK = 1024 * 1024
+SEALS = 0x000F  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE; macOS's fcntl has no names for them
+
+
+@contextlib.contextmanager
+def explain_write_errors(root: Path) -> Iterator[None]:
+    """Turn the system's refusals to write into VolumeReadOnlyError or VolumeError, naming the volume."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise VolumeReadOnlyError(f"The volume {root} cannot be written: {exc.strerror}") from exc
+        raise VolumeError(
+            f"Writing to the volume {root} failed: {exc.strerror}",
+            "Nothing was registered. Check the volume's free space and health, then register again.",
+        ) from exc
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def open_temporary(folder: Path) -> tuple[BinaryIO, str | None]:
+    """Open a file that vanishes with its process, if kernel and file system can, else one with a random name."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    if hasattr(os, "O_TMPFILE"):
+        with contextlib.suppress(OSError):  # overlay and network file systems say EOPNOTSUPP, EISDIR or EINVAL
+            return os.fdopen(os.open(folder, flags | os.O_TMPFILE, 0o600), "w+b"), None
+    path = str(folder / f"{secrets.token_hex(16)}.part")
+    return os.fdopen(os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), "w+b"), path
+
+
+@contextlib.contextmanager
+def private_file() -> Iterator[BinaryIO]:
+    """Open memory (Linux), else an unlinked temporary file, that no other process can reach by a path."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("bodega", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(fd, "w+b") as file:
+            yield file
+    else:
+        with tempfile.TemporaryFile() as file:
+            yield file
+
+
+def seal(file: BinaryIO) -> None:
+    """Take the right to change the memory from everybody, us included; an unlinked file has nobody else."""
+    if hasattr(os, "memfd_create"):
+        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, SEALS)
+
+
+def copy_hashing(source: int, target: BinaryIO, size_bytes: int) -> Digest:
+    """Copy at most one byte more than was registered, so that a file that grows meanwhile is noticed."""
+    digest = hashlib.sha256()
+    remaining = size_bytes + 1
+    while remaining and (chunk := os.read(source, min(CHUNK, remaining))):
+        digest.update(chunk)
+        target.write(chunk)
+        remaining -= len(chunk)
+    target.flush()
+    return Digest(digest.hexdigest())

@@ -1,0 +1,59 @@
+"""Whose volume it is: a marker file holds the store's UUID, which the catalog knows too."""
+
+import contextlib
+import json
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from bodega_db.errors import VolumeMismatchError
+from bodega_db.files import READ_ONLY, explain_write_errors, sync_directory
+
+MARKER = "bodega-store.json"
+
+
+def check_owner(root: Path, store_id: UUID, *, catalog_is_empty: bool) -> bool:
+    """Tell whether the volume carries this store's marker; raise VolumeMismatchError if it must and does not.
+
+    A volume without a marker is fine only while the catalog has no versions.
+    """
+    found = read_marker(root)
+    if found == store_id:
+        return True
+    if found is not None:
+        raise VolumeMismatchError(f"The volume {root} belongs to another store ({found}, not {store_id})")
+    if not catalog_is_empty:
+        raise VolumeMismatchError(f"The volume {root} has no marker, but the catalog has versions")
+    if (root / "objects").exists():
+        raise VolumeMismatchError(f"The volume {root} holds artifacts of a store without a marker")
+    return False
+
+
+def read_marker(root: Path) -> UUID | None:
+    """Return the identity of the store that owns a volume, or None for a volume that nobody owns."""
+    try:
+        text = (root / MARKER).read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        return UUID(json.loads(text)["store"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise VolumeMismatchError(f"The marker {MARKER} on the volume cannot be read") from exc
+
+
+def adopt(root: Path, store_id: UUID) -> None:
+    """Mark a new volume as this store's, durably; whoever is second keeps the first one's marker."""
+    content = json.dumps({"store": str(store_id), "created_at": datetime.now(UTC).isoformat()}) + "\n"
+    with explain_write_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=root, prefix=".marker-") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), READ_ONLY)
+            os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, root / MARKER)
+        sync_directory(root)
+    check_owner(root, store_id, catalog_is_empty=True)
