@@ -46,7 +46,7 @@ def find_binaries(outside: Path = OUTSIDE) -> Binaries:
     if not runs([str(folder / "postgres"), "--version"], account):
         raise EmbeddedPostgresError(
             f"The Postgres at {folder} does not run on this machine",
-            "Set BODEGA_DATABASE_URL to a Postgres 15 or later, or use `docker compose up`.",
+            "Set BODEGA_DATABASE_URL to a Postgres 15 or later.",
         )
     return Binaries(folder, account)
 
