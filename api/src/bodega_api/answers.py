@@ -88,19 +88,12 @@ class HealthAnswer(BaseModel):
 
 def version_answer(version: VersionSummary) -> VersionAnswer:
     """Turn a record into what a list shows."""
-    return VersionAnswer(**_summary(version))
+    return VersionAnswer(**version.to_dict())
 
 
 def version_detail(version: Version) -> VersionDetail:
     """Turn a record into everything known about it."""
-    return VersionDetail(
-        **_summary(version),
-        signature=version.signature.to_dict(),
-        golden=version.golden.to_dict(),
-        params=dict(version.params),
-        environment=dict(version.environment),
-        lineage=dict(version.lineage),
-    )
+    return VersionDetail(**version.to_dict())
 
 
 def model_answer(model: ModelSummary, versions: list[VersionSummary]) -> ModelAnswer:
@@ -114,20 +107,3 @@ def model_answer(model: ModelSummary, versions: list[VersionSummary]) -> ModelAn
         created_by=model.created_by,
         versions=[version_answer(version) for version in versions],
     )
-
-
-def _summary(version: VersionSummary) -> dict[str, Any]:
-    return {
-        "model": version.model,
-        "version": version.number,
-        "status": version.status.value,
-        "format": version.format,
-        "sha256": version.digest.hex,
-        "path": version.path,
-        "size_bytes": version.size_bytes,
-        "metrics": dict(version.metrics),
-        "tags": dict(version.tags),
-        "note": version.note,
-        "created_at": version.created_at,
-        "created_by": version.created_by,
-    }

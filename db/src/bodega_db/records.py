@@ -116,6 +116,23 @@ class VersionSummary:
         """The version as people write it: 'penguins@3'."""
         return f"{self.model}@{self.number}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return a version as lists show it, under the names that HTTP and the command line share."""
+        return {
+            "model": self.model,
+            "version": self.number,
+            "status": self.status.value,
+            "format": self.format,
+            "sha256": self.digest.hex,
+            "path": self.path,
+            "size_bytes": self.size_bytes,
+            "metrics": dict(self.metrics),
+            "tags": dict(self.tags),
+            "note": self.note,
+            "created_at": self.created_at,
+            "created_by": self.created_by,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Version(VersionSummary):
@@ -126,6 +143,16 @@ class Version(VersionSummary):
     environment: Json
     lineage: Json
     idempotency_key: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that is known about the version, under the same names."""
+        return VersionSummary.to_dict(self) | {
+            "signature": self.signature.to_dict(),
+            "golden": self.golden.to_dict(),
+            "params": dict(self.params),
+            "environment": dict(self.environment),
+            "lineage": dict(self.lineage),
+        }
 
 
 @dataclass(frozen=True, slots=True)

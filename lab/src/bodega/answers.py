@@ -8,31 +8,12 @@ from bodega_db.records import ModelSummary, Version, VersionSummary
 
 def version_answer(version: VersionSummary) -> dict[str, Any]:
     """Return a version as lists show it, like one entry of GET /models."""
-    return {
-        "model": version.model,
-        "version": version.number,
-        "status": version.status.value,
-        "format": version.format,
-        "sha256": version.digest.hex,
-        "path": version.path,
-        "size_bytes": version.size_bytes,
-        "metrics": dict(version.metrics),
-        "tags": dict(version.tags),
-        "note": version.note,
-        "created_at": timestamp(version.created_at),
-        "created_by": version.created_by,
-    }
+    return VersionSummary.to_dict(version) | {"created_at": timestamp(version.created_at)}
 
 
 def version_detail(version: Version) -> dict[str, Any]:
     """Return everything known about a version, like GET /models/{name}/versions/{n}."""
-    return version_answer(version) | {
-        "signature": version.signature.to_dict(),
-        "golden": version.golden.to_dict(),
-        "params": dict(version.params),
-        "environment": dict(version.environment),
-        "lineage": dict(version.lineage),
-    }
+    return version.to_dict() | {"created_at": timestamp(version.created_at)}
 
 
 def model_answer(model: ModelSummary) -> dict[str, Any]:
