@@ -81,7 +81,7 @@ def test_a_number_that_was_not_given_out_is_refused(sql_connection: Connection) 
     assert caught.value.diag.constraint_name == "version_takes_its_number"
 
 
-@pytest.mark.parametrize(("before", "after"), permutations(Status, 2))
+@pytest.mark.parametrize(("before", "after"), list(permutations(Status, 2)))
 def test_postgres_and_the_program_allow_the_same_moves(
     before: Status, after: Status, store: ModelStore, sql_connection: Connection
 ) -> None:
