@@ -9,10 +9,20 @@ import numpy as np
 import pandas as pd
 import psycopg
 import pytest
+from bodega_api.body import Columns, Rows
+from bodega_api.validation import check_input
+from bodega_db.inputs import build_input
+from bodega_db.learning import learn
+from bodega_db.outputs import call
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import Api
 from gallery import GENTOO, KINDS, Gallery, ask, enter, penguins, plain, problem_of, send, two_labels, weaker_penguins
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from zoo import data
 
 ADELIE = GENTOO | {"island": "Torgersen", "bill_length_mm": 38.0, "flipper_length_mm": 181.0, "body_mass_g": 3500.0}
@@ -378,3 +388,73 @@ def test_no_more_rows_than_the_settings_allow_are_answered(
     assert len(answered.json()["predictions"]) == 3
     problem = problem_of(refused, 422, "input")
     assert problem["detail"] == "There are 4 rows, at most 3 are answered at once"
+
+
+def test_an_integer_too_large_for_a_float_does_not_stand_beside_a_null(gallery: Gallery) -> None:
+    """A null makes floats of a whole column of integers: one that would be rounded is refused, others are not."""
+    large, null = GENTOO | {"year": 2**53 + 1}, GENTOO | {"year": None}
+
+    problem = problem_of(gallery.predict([null, large]), 422, "input")
+
+    assert [(error["row"], error["column"]) for error in problem["errors"]] == [(1, "year")]
+    assert gallery.predict([large]).status_code == 200
+    assert gallery.predict([null, large | {"year": 2**53}]).status_code == 200
+
+
+# --- what the encoders of a pipeline know ------------------------------------------------------------------
+
+
+def lower(frame: pd.DataFrame) -> pd.DataFrame:
+    """Write text in lower case."""
+    return frame.apply(lambda column: column.str.lower())
+
+
+def cased_words() -> tuple[Any, pd.DataFrame]:
+    """Return a pipeline whose encoder sees text that a step before it has changed, and refuses what it does not know."""
+    frame = pd.DataFrame({"word": ["Tern", "TERN", "auk", "Auk"] * 5})
+    steps = (FunctionTransformer(lower, feature_names_out="one-to-one"), OneHotEncoder())
+    return make_pipeline(*steps, LogisticRegression()).fit(frame, [0, 0, 1, 1] * 5), frame
+
+
+def scaled_years() -> tuple[Any, pd.DataFrame]:
+    """Return a pipeline whose encoder sees numbers that a scaler has changed."""
+    frame = pd.DataFrame({"year": [2007, 2008, 2009] * 6})
+    return make_pipeline(StandardScaler(), OneHotEncoder(), LogisticRegression()).fit(frame, [0, 1, 1] * 6), frame
+
+
+def one_sided_flags() -> tuple[Any, pd.DataFrame]:
+    """Return a pipeline whose encoder has seen one of the two booleans, and takes the other one."""
+    frame = pd.DataFrame({"flag": [True] * 6, "size": [1.0, 2.0, 3.0] * 2})
+    table = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["flag"]), remainder="passthrough")
+    return make_pipeline(table, LogisticRegression()).fit(frame, [0, 1, 1] * 2), frame
+
+
+def empty_categories() -> tuple[Any, pd.DataFrame]:
+    """Return a model that was fitted on a category column without any category."""
+    frame = pd.DataFrame({"word": pd.Categorical([None] * 6, categories=[]), "size": [1.0, 2.0, 3.0] * 2})
+    return HistGradientBoostingClassifier(max_iter=2, random_state=0).fit(frame, [0, 1, 1] * 2), frame
+
+
+@unknown_island
+@pytest.mark.parametrize(
+    ("make", "row"),
+    [
+        (cased_words, {"word": "tErN"}),
+        (scaled_years, {"year": 2008}),
+        (one_sided_flags, {"flag": False, "size": 2.0}),
+        (empty_categories, {"word": None, "size": 2.0}),
+    ],
+)
+def test_what_the_model_takes_the_signature_takes(
+    make: Callable[[], tuple[Any, pd.DataFrame]], row: dict[str, Any]
+) -> None:
+    """A value that the model answers is not refused because an encoder inside was shown something else."""
+    model, frame = make()
+
+    signature, golden = learn(model, frame)
+
+    taken = check_input(Rows([row]), signature, 10)
+    answer = call(model, "predict", build_input(signature, taken.columns))
+    assert answer == plain(model.predict(pd.DataFrame([row]).astype(frame.dtypes.to_dict())))
+    example = check_input(Columns(dict(golden.inputs)), signature, 100)
+    assert call(model, "predict", build_input(signature, example.columns)) == golden.outputs["predict"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bodega_db.columns import integer_bounds, is_timezone_aware, read_moment
+from bodega_db.columns import integer_bounds, is_timezone_aware, read_moment, turns_to_float
 from bodega_db.errors import InputError
 from bodega_db.signature import Column, Kind, Signature
 
@@ -144,7 +144,7 @@ def _check_names(row: Any, names: Sequence[str], report: Report, place: int | No
 
 
 def _check_column(column: Column, values: list[Any], report: Report) -> list[Any]:
-    check = _check_for(column)
+    check = _check_for(column, gaps=None in values)
     checked = []
     for place, value in enumerate(values):
         try:
@@ -178,14 +178,14 @@ def _check_categories(column: Column, values: Sequence[Any], report: Report) -> 
         report.add(f"is not one of the {len(known)} categories the model knows", column.name, place)
 
 
-def _check_for(column: Column) -> Check:
+def _check_for(column: Column, *, gaps: bool) -> Check:
     kind = column.kind
     if kind is Kind.CATEGORY:
         first = (column.categories or ("",))[0]
         kind = {bool: Kind.BOOLEAN, int: Kind.INTEGER, float: Kind.NUMBER}.get(type(first), Kind.STRING)
     return {
         Kind.NUMBER: _number(column),
-        Kind.INTEGER: _integer(column),
+        Kind.INTEGER: _integer(column, gaps=gaps),
         Kind.BOOLEAN: _boolean,
         Kind.STRING: _text,
         Kind.DATETIME: _datetime(column),
@@ -216,8 +216,9 @@ def _is_exact(value: int) -> bool:
         return False
 
 
-def _integer(column: Column) -> Check:
+def _integer(column: Column, *, gaps: bool) -> Check:
     lowest, highest = integer_bounds(column)
+    as_float = gaps and column.kind is Kind.INTEGER and turns_to_float(column)
 
     def check(value: Any) -> int:
         if type(value) not in (int, float):
@@ -226,6 +227,8 @@ def _integer(column: Column) -> Check:
             raise FaultError("is a number with a fraction, or too large to be an exact integer")
         if not lowest <= value <= highest:
             raise FaultError(f"is not between {lowest} and {highest}")
+        if as_float and not _is_exact(int(value)):
+            raise FaultError("is an integer too large to stand beside a missing value")
         return int(value)
 
     return check

@@ -122,7 +122,8 @@ def to_wire(column: Column, series: "pd.Series[Any]") -> list[Any]:
 
 def _scalar(column: Column, value: Any) -> Any:
     if column.kind is Kind.DATETIME:
-        return value.isoformat()
+        # In UTC, because the offsets of long ago have seconds, which ISO 8601 does not know.
+        return (value if value.tz is None else value.tz_convert("UTC")).isoformat()
     if column.kind is Kind.NUMBER:
         return float(value)
     return _plain(value)
@@ -211,6 +212,12 @@ def integer_bounds(column: Column) -> tuple[int, int]:
     except (TypeError, ValueError):
         bounds = np.iinfo(np.int64)
     return int(bounds.min), int(bounds.max)
+
+
+def turns_to_float(column: Column) -> bool:
+    """Tell whether a missing value makes floating point numbers of an integer column (numpy's, not pandas' own)."""
+    dtype = pandas_types.pandas_dtype(column.dtype)
+    return isinstance(dtype, np.dtype) and dtype.kind in "iu"
 
 
 def is_timezone_aware(column: Column) -> bool:
