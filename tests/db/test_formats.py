@@ -29,6 +29,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
+pytestmark = pytest.mark.slow  # every model of the zoo, several times over
 BOTH = Policy(formats=frozenset({"skops", "joblib"}))
 HERE = Path(__file__).resolve()
 

@@ -13,7 +13,7 @@ from bodega_db.binaries import OUTSIDE, find_binaries
 from bodega_db.children import Child
 from bodega_db.claims import Claim, describe
 from bodega_db.clusters import DATABASE, USER, Cluster, place_data
-from bodega_db.errors import EmbeddedPostgresError
+from bodega_db.errors import EmbeddedPostgresError, PostgresClaimedError
 from bodega_db.servers import disown_stale_pid, find_free_port, server_pid, start_server, wait_until_ready
 
 PORTS = 5  # how often a port may be taken between our choice and Postgres' start
@@ -108,7 +108,7 @@ class EmbeddedPostgres:
     def _take_claim(self) -> None:
         note = self.claim.take(self.wait)
         if note is not None:
-            raise EmbeddedPostgresError(
+            raise PostgresClaimedError(
                 f"A Postgres already runs on {self.home}: {describe(note)} runs it",
                 "Use that one, or end that process first.",
             )

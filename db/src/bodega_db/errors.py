@@ -234,3 +234,7 @@ class SettingsError(BodegaError):
 
 class EmbeddedPostgresError(BodegaError):
     """The private Postgres could not be started."""
+
+
+class PostgresClaimedError(EmbeddedPostgresError):
+    """Another process runs, starts or ends the Postgres of this folder."""

@@ -1,17 +1,19 @@
 """Which catalog a person means: the one that is configured, the one that runs here, or the one kept here."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bodega_db.claims import Claim, Note
 from bodega_db.embedded import EmbeddedPostgres, visit_running
-from bodega_db.errors import EmbeddedPostgresError, SettingsError
+from bodega_db.errors import PostgresClaimedError, SettingsError
 from bodega_db.settings import SECRETS, Settings
 
 from bodega.homes import Home, find_home
 
+CROWD = 60.0  # seconds that programs who come at the same moment make way for each other
 LINGER = 10.0  # seconds that a Postgres of the moment waits for others who have come to use it
 
 
@@ -56,20 +58,21 @@ def is_configured() -> bool:
 @contextmanager
 def open_database(home: Home) -> Iterator[str]:
     """Yield the URL of the embedded Postgres of a checkout: the one that runs, else one for the moment."""
-    with visit_running(home.postgres) as url:
-        if url:
-            yield url
-            return
     postgres = EmbeddedPostgres(home.postgres, linger=LINGER)
-    try:
-        postgres.start()
-    except EmbeddedPostgresError:
-        # Another process may just have done the same; then its Postgres is ours too.
+    deadline = time.monotonic() + CROWD
+    while True:
         with visit_running(home.postgres) as url:
-            if not url:
+            if url:
+                yield url
+                return
+        try:
+            postgres.start()
+            break
+        except PostgresClaimedError:
+            # Another program starts one, or ends the one that we nearly visited: its turn comes first.
+            if time.monotonic() > deadline:
                 raise
-            yield url
-            return
+            time.sleep(0.05)
     try:
         yield postgres.url
     finally:
