@@ -205,15 +205,26 @@ def test_a_new_volume_is_adopted_once(artifacts: ArtifactStore) -> None:
         adopt(artifacts.root, other)
 
 
-def test_a_marker_that_cannot_be_read_is_not_overwritten(artifacts: ArtifactStore, volume: Path) -> None:
+@pytest.mark.parametrize("content", [b"{}", b"", b'{"store": 5}', b"[]", b"\xff\xfe"])
+def test_a_marker_that_cannot_be_read_is_not_overwritten(
+    content: bytes, artifacts: ArtifactStore, volume: Path
+) -> None:
     """A damaged marker needs a person, not a new marker."""
     volume.mkdir()
-    (volume / "bodega-store.json").write_text("{}")
+    (volume / "bodega-store.json").write_bytes(content)
 
     with pytest.raises(VolumeMismatchError, match="marker"):
         adopt(artifacts.root, uuid4())
 
-    assert (volume / "bodega-store.json").read_text() == "{}"
+    assert (volume / "bodega-store.json").read_bytes() == content
+
+
+def test_something_else_in_place_of_the_marker_is_named(artifacts: ArtifactStore, volume: Path) -> None:
+    """A folder where the marker should be is an error of the volume."""
+    (volume / "bodega-store.json").mkdir(parents=True)
+
+    with pytest.raises(VolumeError, match="marker"):
+        check_owner(artifacts.root, uuid4(), catalog_is_empty=True)
 
 
 def test_artifacts_without_a_marker_are_nobodys(artifacts: ArtifactStore) -> None:

@@ -156,7 +156,10 @@ class ArtifactStore:
                 raise ArtifactNotRegularError(f"{digest.path} is not a regular file")
             if found.st_size != size_bytes:
                 raise ArtifactSizeError(f"{digest.path} has {found.st_size} bytes, registered were {size_bytes}")
-            actual = copy_hashing(source, copy, size_bytes)
+            try:
+                actual = copy_hashing(source, copy, size_bytes)
+            except OSError as exc:
+                raise VolumeError(f"Reading {digest.path} failed: {exc.strerror}", "Check the volume's disk.") from exc
             if actual != digest:
                 raise ArtifactDigestError(f"{digest.path} has the sha256 {actual}")
             seal(copy)

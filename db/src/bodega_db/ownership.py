@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from bodega_db.errors import VolumeMismatchError
+from bodega_db.errors import VolumeError, VolumeMismatchError
 from bodega_db.files import READ_ONLY, explain_write_errors, sync_directory
 
 MARKER = "bodega-store.json"
@@ -34,12 +34,12 @@ def check_owner(root: Path, store_id: UUID, *, catalog_is_empty: bool) -> bool:
 def read_marker(root: Path) -> UUID | None:
     """Return the identity of the store that owns a volume, or None for a volume that nobody owns."""
     try:
-        text = (root / MARKER).read_text()
+        return UUID(json.loads((root / MARKER).read_bytes())["store"])
     except FileNotFoundError:
         return None
-    try:
-        return UUID(json.loads(text)["store"])
-    except (ValueError, KeyError, TypeError) as exc:
+    except OSError as exc:
+        raise VolumeError(f"The marker {MARKER} on the volume cannot be read: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise VolumeMismatchError(f"The marker {MARKER} on the volume cannot be read") from exc
 
 
