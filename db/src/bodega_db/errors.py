@@ -228,6 +228,12 @@ class CatalogNotMigratedError(BodegaError):
     hint = "Run `bodega migrate`."
 
 
+class RolesError(BodegaError):
+    """The roles of the database cannot be brought to the rights they shall have."""
+
+    hint = "docs/roles.md says what is needed, and how to make the roles by hand."
+
+
 class SettingsError(BodegaError):
     """A setting is missing or cannot be read."""
 

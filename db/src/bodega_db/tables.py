@@ -124,7 +124,10 @@ class EventRow(Base):
     """
 
     __tablename__ = "event"
-    __table_args__ = (Index("event_model_idx", "model", text("id DESC")),)
+    __table_args__ = (
+        Index("event_model_idx", "model", text("id DESC")),
+        Index("event_generation_idx", "generation"),
+    )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
