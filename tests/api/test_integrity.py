@@ -216,6 +216,27 @@ def test_a_damaged_version_is_no_reason_to_answer_with_another(
     assert loads == []
 
 
+def test_a_version_that_cannot_be_loaded_says_so_in_every_list(store: ModelStore, api: Api, volume: Path) -> None:
+    """Lists and details show why a replica does not serve a version, until a load of it succeeds."""
+    good, bad = enter(store, "penguins", penguins()), enter(store, "penguins", weaker_penguins())
+    original = (volume / bad.path).read_bytes()
+    flip_bit(volume / bad.path)
+    ask(api, BODY, version=good.number)
+    refused = problem_of(ask(api, BODY, version=bad.number), 503, "artifact-digest")
+    shown = {entry["version"]: entry.get("problem") for entry in api.client.get("/models").json()["versions"]}
+    model = api.client.get("/models/penguins").json()["versions"][0]["problem"]
+    detail = api.client.get(f"/models/penguins/versions/{bad.number}").json()["problem"]
+    replace(volume / bad.path, original)
+    ask(api, BODY, version=bad.number).raise_for_status()
+
+    assert shown[good.number] is None
+    assert {key: detail[key] for key in ("type", "title", "detail")} == {
+        key: refused[key] for key in ("type", "title", "detail")
+    }
+    assert shown[bad.number] == model == detail
+    assert "problem" not in api.client.get(f"/models/penguins/versions/{bad.number}").json()
+
+
 def test_a_version_in_memory_is_served_on_while_its_file_is_damaged(store: ModelStore, api: Api, volume: Path) -> None:
     """What was verified and loaded does not change when the file does."""
     version = enter(store, "penguins", penguins())

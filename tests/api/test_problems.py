@@ -60,7 +60,7 @@ def test_the_framework_answers_every_status_in_the_same_form(api: Api) -> None:
 
 
 # What a registration or a start refuses never reaches a client of the API.
-NOT_OVER_HTTP = (errors.RegistrationError, errors.SettingsError, errors.EmbeddedPostgresError)
+NOT_OVER_HTTP = (errors.RegistrationError, errors.RolesError, errors.SettingsError, errors.EmbeddedPostgresError)
 ALL = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.BodegaError)]
 
 

@@ -18,7 +18,7 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
-from bodega_db.ownership import adopt, check_owner
+from bodega_db.ownership import check_owner, mark
 from bodega_db.records import Digest
 
 DATA = os.urandom(3 * 1024 * 1024 + 17)  # more than one chunk, and no whole number of them
@@ -198,11 +198,11 @@ def test_a_new_volume_is_adopted_once(artifacts: ArtifactStore) -> None:
     """The first store marks the volume; another one is refused from then on."""
     mine, other = uuid4(), uuid4()
     assert check_owner(artifacts.root, mine, catalog_is_empty=True) is False
-    adopt(artifacts.root, mine)
+    mark(artifacts.root, mine)
 
     assert check_owner(artifacts.root, mine, catalog_is_empty=False) is True
     with pytest.raises(VolumeMismatchError, match=str(mine)):
-        adopt(artifacts.root, other)
+        mark(artifacts.root, other)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"", b'{"store": 5}', b"[]", b"\xff\xfe"])
@@ -214,7 +214,7 @@ def test_a_marker_that_cannot_be_read_is_not_overwritten(
     (volume / "bodega-store.json").write_bytes(content)
 
     with pytest.raises(VolumeMismatchError, match="marker"):
-        adopt(artifacts.root, uuid4())
+        mark(artifacts.root, uuid4())
 
     assert (volume / "bodega-store.json").read_bytes() == content
 

@@ -6,6 +6,18 @@ from typing import Any
 from bodega_db.records import ModelSummary, Version, VersionSummary
 from pydantic import BaseModel, Field
 
+from bodega_api.loaded import LoadFailure
+from bodega_api.problems import type_and_title
+
+
+class LoadProblem(BaseModel):
+    """Why this replica does not serve a version: what its last try to load it ended with."""
+
+    type: str = Field(description="the type of the problem that a prediction is answered with")
+    title: str
+    detail: str
+    at: datetime
+
 
 class VersionAnswer(BaseModel):
     """A version as lists show it."""
@@ -22,6 +34,9 @@ class VersionAnswer(BaseModel):
     note: str | None
     created_at: datetime
     created_by: str
+    problem: LoadProblem | None = Field(
+        default=None, description="there if this replica could not load it", exclude_if=lambda problem: problem is None
+    )
 
 
 class VersionList(BaseModel):
@@ -84,19 +99,30 @@ class HealthAnswer(BaseModel):
     status: str
     loaded: list[str] | None = Field(default=None, description="versions in memory")
     generation: int | None = Field(default=None, description="the catalog's last change")
+    snapshot_age_seconds: float | None = Field(
+        default=None, description="how long ago it was certain that no choice in memory had changed"
+    )
 
 
-def version_answer(version: VersionSummary) -> VersionAnswer:
+def version_answer(version: VersionSummary, failure: LoadFailure | None) -> VersionAnswer:
     """Turn a record into what a list shows."""
-    return VersionAnswer(**version.to_dict())
+    return VersionAnswer(**version.to_dict(), problem=load_problem(failure))
 
 
-def version_detail(version: Version) -> VersionDetail:
+def version_detail(version: Version, failure: LoadFailure | None) -> VersionDetail:
     """Turn a record into everything known about it."""
-    return VersionDetail(**version.to_dict())
+    return VersionDetail(**version.to_dict(), problem=load_problem(failure))
 
 
-def model_answer(model: ModelSummary, versions: list[VersionSummary]) -> ModelAnswer:
+def load_problem(failure: LoadFailure | None) -> LoadProblem | None:
+    """Turn a failed load into what is shown beside the version."""
+    if failure is None:
+        return None
+    kind, title = type_and_title(failure.error)
+    return LoadProblem(type=kind, title=title, detail=failure.error.message, at=failure.at)
+
+
+def model_answer(model: ModelSummary, versions: list[VersionAnswer]) -> ModelAnswer:
     """Turn a model and its versions into one answer."""
     return ModelAnswer(
         name=model.name,
@@ -105,5 +131,5 @@ def model_answer(model: ModelSummary, versions: list[VersionSummary]) -> ModelAn
         last_version=model.last_version,
         created_at=model.created_at,
         created_by=model.created_by,
-        versions=[version_answer(version) for version in versions],
+        versions=versions,
     )

@@ -1,4 +1,4 @@
-"""What the endpoints are handed: the store, the loaded versions, and query parameters that are all known."""
+"""What the endpoints are handed: store, routes, loaded versions, settings, and query parameters that are all known."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,12 +10,18 @@ from fastapi import Depends, Request
 
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import ParameterError
+from bodega_api.routing import Routes
 from bodega_api.validation import shown
 
 
 def get_store(request: Request) -> ModelStore:
     """Return the app's store."""
     return cast("ModelStore", request.app.state.store)
+
+
+def get_routes(request: Request) -> Routes:
+    """Return the app's choices."""
+    return cast("Routes", request.app.state.routes)
 
 
 def get_loaded(request: Request) -> LoadedVersions:
@@ -29,6 +35,7 @@ def get_settings(request: Request) -> Settings:
 
 
 Store = Annotated[ModelStore, Depends(get_store)]
+Choices = Annotated[Routes, Depends(get_routes)]
 Loaded = Annotated[LoadedVersions, Depends(get_loaded)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
 

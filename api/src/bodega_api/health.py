@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from bodega_api.answers import HealthAnswer, ProblemAnswer
-from bodega_api.dependencies import Loaded, Store, only_parameters
+from bodega_api.dependencies import Choices, Loaded, Store, only_parameters
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 
@@ -15,8 +15,10 @@ def live() -> HealthAnswer:
 
 
 @router.get("/readyz", responses={"503": {"model": ProblemAnswer}})
-def ready(store: Store, loaded: Loaded) -> HealthAnswer:
+def ready(store: Store, routes: Choices, loaded: Loaded) -> HealthAnswer:
     """Say that the catalog answers, has the schema of this program, and belongs to the volume."""
     generation = store.check_catalog()
     store.check_volume()
-    return HealthAnswer(status="ready", loaded=loaded.references, generation=generation)
+    return HealthAnswer(
+        status="ready", loaded=loaded.references, generation=generation, snapshot_age_seconds=routes.age_seconds
+    )

@@ -1,20 +1,40 @@
-"""The versions kept in memory: each loaded once however many ask at the same moment, bounded by bytes."""
+"""The versions kept in memory: each loaded once however many ask at the same moment, bounded by bytes.
+
+What could not be loaded is remembered too, to be shown beside the version until a load succeeds.
+"""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from bodega_db.records import Version
+from bodega_db.errors import BodegaError, CatalogUnavailableError
+from bodega_db.records import Version, VersionSummary
 from bodega_db.runner import Runner
 
 Key = tuple[str, int, str]
+MOST_FAILURES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """Why a version was not loaded, and when that was."""
+
+    error: BodegaError
+    at: datetime
+
+
+def key_of(version: VersionSummary) -> Key:
+    """Return what a version is known by in memory; the sha256 is part of it, so that nothing is mistaken."""
+    return (version.model, version.number, version.digest.hex)
 
 
 class LoadedVersions:
     """Runners by version, the least recently used leaving first; safe to share between threads.
 
-    The bytes are verified at every load; a failed load is not remembered, so that the next request tries again.
+    The bytes are verified at every load; after a failed one the next request tries again.
     """
 
     def __init__(self, load: Callable[[Version], Runner], capacity_bytes: int) -> None:
@@ -22,11 +42,12 @@ class LoadedVersions:
         self._capacity = capacity_bytes
         self._kept: OrderedDict[Key, Runner] = OrderedDict()
         self._loading: dict[Key, Future[Runner]] = {}
+        self._failures: OrderedDict[Key, LoadFailure] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, version: Version) -> Runner:
         """Return the runner of a version, loading it if need be; raise what loading raises, to all who wait."""
-        key = (version.model, version.number, version.digest.hex)
+        key = key_of(version)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -44,10 +65,12 @@ class LoadedVersions:
         except BaseException as exc:
             with self._lock:
                 del self._loading[key]
+                self._remember(key, exc)
             result.set_exception(exc)
             raise
         with self._lock:
             del self._loading[key]
+            self._failures.pop(key, None)
             self._keep(key, runner)
         result.set_result(runner)
         return runner
@@ -58,6 +81,19 @@ class LoadedVersions:
         self._kept[key] = runner
         while self._size() > self._capacity:
             self._kept.popitem(last=False)
+
+    def _remember(self, key: Key, error: BaseException) -> None:
+        # A catalog that is away says nothing about the version.
+        if isinstance(error, BodegaError) and not isinstance(error, CatalogUnavailableError):
+            self._failures[key] = LoadFailure(error, datetime.now(UTC))
+            self._failures.move_to_end(key)
+            if len(self._failures) > MOST_FAILURES:
+                self._failures.popitem(last=False)
+
+    def failure(self, version: VersionSummary) -> LoadFailure | None:
+        """Return why the last load of a version failed here, or None if it did not."""
+        with self._lock:
+            return self._failures.get(key_of(version))
 
     def _size(self) -> int:
         return sum(runner.size_bytes for runner in self._kept.values())

@@ -1,4 +1,4 @@
-"""Prediction over HTTP: choose in the catalog, verify and load if need be, check the rows, answer."""
+"""Prediction over HTTP: choose a version, verify and load it if need be, check the rows, answer."""
 
 from typing import Annotated, Any
 
@@ -10,8 +10,9 @@ from starlette.requests import ClientDisconnect
 
 from bodega_api.answers import PredictionAnswer, ProblemAnswer
 from bodega_api.body import check_media_type, collect_body, read_body
-from bodega_api.dependencies import AppSettings, Loaded, Store, only_parameters
+from bodega_api.dependencies import AppSettings, Choices, Loaded, only_parameters
 from bodega_api.problems import BodyError
+from bodega_api.routing import Route
 from bodega_api.validation import check_input
 
 DESCRIPTION = """Predict with one version of a model.
@@ -45,6 +46,18 @@ BODY = {
     },
 }
 
+# No `Age` (RFC 9111): that is of a stored response, and this one was made for the request.
+HEADERS = {
+    "Bodega-Generation": {
+        "description": "every change of the catalog up to this one was taken into account",
+        "schema": {"type": "integer"},
+    },
+    "Bodega-Snapshot-Age": {
+        "description": "seconds since it was certain that there was no later change",
+        "schema": {"type": "number"},
+    },
+}
+
 router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}})
 
 
@@ -61,11 +74,12 @@ async def request_body(request: Request, settings: AppSettings) -> bytes:
     "/predict",
     dependencies=[Depends(only_parameters("model", "version", "output"))],
     response_model=PredictionAnswer,
+    responses={"200": {"headers": HEADERS}},
     description=DESCRIPTION,
     openapi_extra={"requestBody": BODY},
 )
 def predict(
-    store: Store,
+    routes: Choices,
     loaded: Loaded,
     settings: AppSettings,
     body: Annotated[bytes, Depends(request_body)],
@@ -78,15 +92,22 @@ def predict(
 ) -> Response:
     """Predict with one version of a model."""
     rows = read_body(body)
-    resolution = store.choose(model, version)
+    route = routes.choose(model, version)
+    resolution = route.resolution
     signature = resolution.version.signature
     method = check_output(signature, output)
     checked = check_input(rows, signature, settings.max_rows)
     runner = loaded.get(resolution.version)
     predictions = runner.predict(checked.columns, method)
     return Response(
-        orjson.dumps(_answer(resolution, method, predictions, checked.warnings)), media_type="application/json"
+        orjson.dumps(_answer(resolution, method, predictions, checked.warnings)),
+        media_type="application/json",
+        headers=_freshness(route),
     )
+
+
+def _freshness(route: Route) -> dict[str, str]:
+    return {"Bodega-Generation": str(route.generation), "Bodega-Snapshot-Age": f"{route.age_seconds:.1f}"}
 
 
 def _answer(resolution: Resolution, method: str, predictions: list[Any], warnings: list[str]) -> dict[str, Any]:

@@ -94,6 +94,12 @@ def kind_of(error: errors.BodegaError) -> Kind:
     return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
 
 
+def type_and_title(error: errors.BodegaError) -> tuple[str, str]:
+    """Return what a problem says of the kind of an error."""
+    kind = kind_of(error)
+    return PREFIX + kind.slug, kind.title
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every error, its own and the framework's, as a problem."""
     app.add_exception_handler(errors.BodegaError, _answer_bodega_error)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Every SQL statement of Bodega: functions over a session that return records and never commit."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,17 @@ from bodega_db.errors import (
     VersionQuarantinedError,
 )
 from bodega_db.lifecycle import Status
-from bodega_db.records import Digest, Event, Golden, ModelSummary, Registration, Resolution, Version, VersionSummary
+from bodega_db.records import (
+    Changes,
+    Digest,
+    Event,
+    Golden,
+    ModelSummary,
+    Registration,
+    Resolution,
+    Version,
+    VersionSummary,
+)
 from bodega_db.signature import Signature
 from bodega_db.tables import AliasRow, EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 
@@ -48,6 +59,7 @@ DETAIL = (
     VersionRow.lineage,
     VersionRow.idempotency_key,
 )
+CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
 
 
 # --- the store itself --------------------------------------------------------------------------------------
@@ -68,6 +80,25 @@ def get_revision(session: Session) -> str | None:
 def get_generation(session: Session) -> int:
     """Return the number of the last committed change."""
     return session.execute(select(GenerationRow.value)).scalar_one()
+
+
+def get_changes(session: Session, since: int | None) -> Changes:
+    """Return what changed after a generation; without one, or after one that is yet to come, everything may have.
+
+    The generation is read first: whatever commits between the two statements can only be named too early.
+    """
+    generation = get_generation(session)
+    if since is None or generation < since:  # a database that was restored from a backup counts up again
+        return Changes(generation, None)
+    if generation == since:
+        return Changes(generation, frozenset())
+    names = session.execute(select(EventRow.model).where(EventRow.generation > since).distinct()).scalars()
+    return Changes(generation, frozenset(names))
+
+
+def listen(session: Session) -> None:
+    """Have Postgres notify this connection of every change, from the commit of this transaction on."""
+    session.execute(text("LISTEN bodega_generation"))
 
 
 def has_versions(session: Session) -> bool:
@@ -202,6 +233,14 @@ def list_events(session: Session, model: str, limit: int = 1000) -> list[Event]:
 # --- choosing ----------------------------------------------------------------------------------------------
 
 
+def choose(session: Session, model: str | None, selector: ref.Selector) -> Resolution:
+    """Choose like `resolve`; without a model, in the only one there is."""
+    if model is not None:
+        return resolve(session, model, selector)
+    generation = get_generation(session)  # before the name: a model registered in between belongs to a later one
+    return replace(resolve(session, get_only_model_name(session), selector), generation=generation)
+
+
 def resolve(session: Session, name: str, selector: ref.Selector) -> Resolution:
     """Choose the version that answers for a selector, and say why; raise if there is none to serve."""
     row = session.execute(_choice(name, selector)).first()
@@ -211,11 +250,11 @@ def resolve(session: Session, name: str, selector: ref.Selector) -> Resolution:
     version = _version(row)
     if version.status is Status.QUARANTINED:
         raise VersionQuarantinedError(f"{version.reference} is in quarantine")
-    return Resolution(version, _reason(version, selector))
+    return Resolution(version, _reason(version, selector), row.chosen_at)
 
 
 def _choice(name: str, selector: ref.Selector) -> Select[Any]:
-    chosen = _details().where(ModelRow.name == name).limit(1)
+    chosen = _details().add_columns(CHOSEN_AT).where(ModelRow.name == name).limit(1)
     servable = chosen.where(VersionRow.status.in_(SERVABLE))
     newest = VersionRow.number.desc()
     match selector:
@@ -307,6 +346,7 @@ def _summary(row: Row[Any]) -> VersionSummary:
 
 def _version(row: Row[Any]) -> Version:
     values = _plain(row)
+    values.pop(CHOSEN_AT.name, None)
     values["signature"] = Signature.from_dict(values["signature"])
     values["golden"] = Golden.from_dict(values["golden"])
     return Version(**values)

@@ -1,9 +1,13 @@
 """Connections to the catalog, and its failures in our own words."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine
+import psycopg
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -11,13 +15,47 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, SettingsError
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
+CONNECT_SECONDS = 10
+
+T = TypeVar("T")
 
 
-def create_catalog_engine(url: str, pool_size: int = 10) -> Engine:
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that breaks itself off when Postgres has left it without an answer for `patience` seconds.
+
+    Postgres' own statement_timeout needs a Postgres that runs, and TCP's keepalive is answered by a kernel even
+    where the process is frozen.
+    """
+
+    patience = math.inf
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
+        """Wait as psycopg does, which looks in ten times a second."""
+        return super().wait(self._bounded(gen), *args, **options)
+
+    def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        deadline = time.monotonic() + self.patience
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if not ready and time.monotonic() > deadline:
+                    self.close()
+                    raise psycopg.OperationalError(f"Postgres gave no answer for {self.patience:g} s")
+                state = gen.send(ready)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def create_catalog_engine(
+    url: str, pool_size: int = 10, *, patience: int | None = None, application: str = "bodega"
+) -> Engine:
     """Open a pool of connections to Postgres; nothing is connected before the first use.
 
     A connection that died is replaced before it is used, a connection attempt ends after ten seconds, and no
-    statement runs longer than thirty.
+    statement runs longer than thirty. With patience, in whole seconds from 2, no wait is longer: for a free
+    connection, for a new one, or for an answer.
     """
     try:
         parsed = make_url(url)
@@ -29,18 +67,29 @@ def create_catalog_engine(url: str, pool_size: int = 10) -> Engine:
         raise SettingsError(
             f"BODEGA_DATABASE_URL names {parsed.get_backend_name()}", "The catalog is Postgres 15 or later."
         )
-    return create_engine(
+    engine = create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=10,
+        pool_timeout=patience or CONNECT_SECONDS,
         pool_pre_ping=True,
         connect_args={
-            "connect_timeout": 10,
-            "application_name": "bodega",
+            "connect_timeout": patience or CONNECT_SECONDS,
+            "application_name": application,
             "options": "-c statement_timeout=30s -c timezone=UTC",
         },
     )
+    if patience:
+        _make_patient(engine, patience)
+    return engine
+
+
+def _make_patient(engine: Engine, patience: float) -> None:
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, words: Any, options: Any) -> PatientConnection:
+        connection = PatientConnection.connect(*words, **options)
+        connection.patience = patience
+        return connection
 
 
 @contextmanager

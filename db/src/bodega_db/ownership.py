@@ -8,10 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
+from bodega_db import catalog
 from bodega_db.errors import VolumeError, VolumeMismatchError
 from bodega_db.files import READ_ONLY, explain_write_errors, sync_directory
 
 MARKER = "bodega-store.json"
+
+
+def check_volume(session: Session, root: Path, *, adopt: bool = False) -> None:
+    """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+    store_id = catalog.get_store_id(session)
+    if not check_owner(root, store_id, catalog_is_empty=not catalog.has_versions(session)) and adopt:
+        mark(root, store_id)
 
 
 def check_owner(root: Path, store_id: UUID, *, catalog_is_empty: bool) -> bool:
@@ -43,8 +53,8 @@ def read_marker(root: Path) -> UUID | None:
         raise VolumeMismatchError(f"The marker {MARKER} on the volume cannot be read") from exc
 
 
-def adopt(root: Path, store_id: UUID) -> None:
-    """Mark a new volume as this store's, durably; whoever is second keeps the first one's marker."""
+def mark(root: Path, store_id: UUID) -> None:
+    """Write the marker on a new volume, durably; whoever is second keeps the first one's marker."""
     content = json.dumps({"store": str(store_id), "created_at": datetime.now(UTC).isoformat()}) + "\n"
     with explain_write_errors(root):
         root.mkdir(parents=True, exist_ok=True)

@@ -157,10 +157,23 @@ class Version(VersionSummary):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The version that answers for a reference, and why it was chosen."""
+    """The version that answers for a reference, why it was chosen, and the last change of the catalog that was seen."""
 
     version: Version
     reason: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The catalog's last change, and which models changed since an earlier one; None stands for all of them."""
+
+    generation: int
+    models: frozenset[str] | None
+
+    def concern(self, model: str | None) -> bool:
+        """Tell whether what was known of a model may be wrong now; of None, the only model, after any change."""
+        return self.models is None or (bool(self.models) if model is None else model in self.models)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,15 @@ class Settings(BaseSettings):
     cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
     max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body, in bytes")
     max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request")
+    max_stale: float = Field(
+        default=300,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long a prediction may go by what is remembered of a catalog that does not answer, in seconds",
+    )
     pool_size: Annotated[int, Field(ge=1, le=100)] = Field(default=10, description="database connections kept")
-    api_url: str = Field(default="http://127.0.0.1:8000", description="where people reach the API")
+    api_url: str = Field(default="http://127.0.0.1:8000", description="where programs beside this one reach the API")
+    public_api_url: str = Field(default="", description="where people reach the API, if that is elsewhere")
     api_host: str = Field(default="127.0.0.1", description="the address that the API listens on")
     api_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="the port it listens on")
 

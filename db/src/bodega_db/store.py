@@ -33,11 +33,12 @@ from bodega_db.metadata import (
     check_tags,
 )
 from bodega_db.migrate import HEAD
-from bodega_db.records import Digest, Event, ModelSummary, Registration, Resolution, Version, VersionSummary
+from bodega_db.records import Changes, Digest, Event, ModelSummary, Registration, Resolution, Version, VersionSummary
 from bodega_db.reference import ByNumber, check_model_name, parse_reference, parse_selector
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
 from bodega_db.settings import Settings
+from bodega_db.watching import Tell, Watcher
 
 OWN_KEY = "bodega:"
 RECONNECT_SECONDS = 20.0
@@ -53,9 +54,12 @@ class ModelStore:
         self._rehearsal = shared_rehearsal()
 
     @classmethod
-    def connect(cls, settings: Settings) -> Self:
-        """Make the store that the settings describe; nothing is connected before the first verb."""
-        engine = create_catalog_engine(settings.database_url.get_secret_value(), settings.pool_size)
+    def connect(cls, settings: Settings, *, patience: int | None = None) -> Self:
+        """Make the store that the settings describe; nothing is connected before the first verb.
+
+        With patience, in seconds, a catalog that leaves that long without an answer is one that does not answer.
+        """
+        engine = create_catalog_engine(settings.database_url.get_secret_value(), settings.pool_size, patience=patience)
         return cls(engine, ArtifactStore(settings.models), Policy.of(settings))
 
     def close(self) -> None:
@@ -207,14 +211,24 @@ class ModelStore:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
         with self._transaction() as session:
-            name = _existing_name(model) if model is not None else catalog.get_only_model_name(session)
-            return catalog.resolve(session, name, selector)
+            return catalog.choose(session, model if model is None else _existing_name(model), selector)
 
     def history(self, name: str) -> list[Event]:
         """Return what happened to a model, newest first."""
         with self._transaction() as session:
             catalog.get_model(session, _existing_name(name))
             return catalog.list_events(session, name)
+
+    # --- hearing of changes ------------------------------------------------------------------------------
+
+    def changes(self, since: int | None) -> Changes:
+        """Return which models changed after a generation; without one, all of them may have."""
+        with self._transaction() as session:
+            return catalog.get_changes(session, since)
+
+    def watch(self, tell: Tell) -> Watcher:
+        """Make what tells of every change of this catalog, once it is started."""
+        return Watcher(self._engine.url.render_as_string(hide_password=False), tell)
 
     # --- opening -----------------------------------------------------------------------------------------
 
@@ -239,11 +253,7 @@ class ModelStore:
     def check_volume(self, *, adopt: bool = False) -> None:
         """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
         with self._transaction() as session:
-            store_id = catalog.get_store_id(session)
-            empty = not catalog.has_versions(session)
-        root = self.artifacts.root
-        if not ownership.check_owner(root, store_id, catalog_is_empty=empty) and adopt:
-            ownership.adopt(root, store_id)
+            ownership.check_volume(session, self.artifacts.root, adopt=adopt)
 
     def check_catalog(self) -> int:
         """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""

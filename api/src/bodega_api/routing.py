@@ -1,0 +1,140 @@
+"""Which version answers for what, kept in memory: a warm prediction needs no database."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from bodega_db.errors import BodegaError, CatalogNotMigratedError, CatalogUnavailableError
+from bodega_db.records import Changes, Resolution
+from bodega_db.reference import Selector, parse_selector
+from bodega_db.store import ModelStore
+from bodega_db.watching import Choose, Contact
+
+log = logging.getLogger(__name__)
+CAPACITY = 1000  # choices; each holds what the catalog knows of a version, and all may have to be made again at once
+
+Key = tuple[str | None, Selector]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The version that answers, and how fresh that is: every change up to `generation` is in it.
+
+    `age_seconds` ago there certainly was no later change.
+    """
+
+    resolution: Resolution
+    generation: int
+    age_seconds: float
+
+
+class Routes:
+    """The choices that were made, renewed whenever the catalog changes; safe to share between threads.
+
+    What is remembered answers while the catalog was heard no longer than `max_stale` seconds ago; everything else
+    asks the catalog. An error is never remembered.
+    """
+
+    def __init__(self, store: ModelStore, max_stale: float, capacity: int = CAPACITY) -> None:
+        self._store = store
+        self._max_stale = max_stale
+        self._capacity = capacity
+        self._watcher = store.watch(self._renew)
+        self._kept: OrderedDict[Key, Resolution] = OrderedDict()
+        self._renewals = 0
+        self._lock = threading.Lock()  # never held while the catalog is asked
+
+    def start(self) -> None:
+        """Begin to hear of changes; until then every choice asks the catalog."""
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Hear of no more changes."""
+        self._watcher.stop()
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago it was certain that nothing had changed; None before the catalog was first heard."""
+        contact = self._watcher.contact
+        return None if contact is None else time.monotonic() - contact.at
+
+    def choose(self, model: str | None, version: str | None) -> Route:
+        """Choose by model and version as `ModelStore.choose` does, from memory if that is fresh enough.
+
+        Raises what `ModelStore.choose` raises.
+        """
+        key = (model, parse_selector(version))  # "7", "007" and "0000000007" are one choice
+        contact = self._watcher.contact  # before the choice, which is then no older than this
+        if contact is not None and (age := time.monotonic() - contact.at) <= self._max_stale:
+            resolution = self._recall(key)
+            if resolution is not None:
+                return Route(resolution, max(contact.generation, resolution.generation), age)
+        resolution = self._ask(key, version, contact)
+        return Route(resolution, resolution.generation, 0.0)
+
+    def _recall(self, key: Key) -> Resolution | None:
+        with self._lock:
+            resolution = self._kept.get(key)
+            if resolution is not None:
+                self._kept.move_to_end(key)
+            return resolution
+
+    def _ask(self, key: Key, version: str | None, contact: Contact | None) -> Resolution:
+        with self._lock:
+            renewals = self._renewals
+        try:
+            resolution = self._store.choose(key[0], version)
+        except CatalogUnavailableError as exc:
+            self._refuse_the_stale(contact, exc)
+            raise
+        with self._lock:
+            # A choice that was made before a change must not be remembered after it: nobody would renew it.
+            if renewals == self._renewals:
+                self._keep(key, resolution)
+        return resolution
+
+    def _keep(self, key: Key, resolution: Resolution) -> None:
+        self._kept[key] = resolution
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+
+    def _refuse_the_stale(self, contact: Contact | None, exc: CatalogUnavailableError) -> None:
+        age = 0.0 if contact is None else time.monotonic() - contact.at
+        if age > self._max_stale:
+            raise CatalogUnavailableError(
+                f"{exc.message}, and what is remembered of it is {age:.1f} s old: more than the {self._max_stale:g} s "
+                "that BODEGA_MAX_STALE allows"
+            ) from exc
+
+    def _renew(self, changes: Changes, choose: Choose) -> None:
+        """Make the choices anew that a change concerns, all in the one snapshot of the catalog that `choose` sees.
+
+        Until they are made the former ones answer; if the catalog goes away meanwhile none is replaced.
+        """
+        with self._lock:
+            self._renewals += 1  # from here on nothing is kept that was asked for before
+            concerned = [key for key in self._kept if changes.concern(key[0])]
+        renewed = {key: _choose_again(choose, key) for key in concerned}
+        with self._lock:
+            for key in self._kept.keys() & renewed.keys():
+                resolution = renewed[key]
+                if resolution is None:
+                    del self._kept[key]
+                else:
+                    self._kept[key] = resolution
+
+
+def _choose_again(choose: Choose, key: Key) -> Resolution | None:
+    try:
+        return choose(*key)
+    except (CatalogUnavailableError, CatalogNotMigratedError):
+        raise
+    except BodegaError:  # whoever asks next is told why
+        return None
+    except Exception:
+        # A row that this program cannot read must not keep all others from being renewed.
+        log.exception("A choice for the model %s could not be made again", key[0])
+        return None

@@ -1,0 +1,70 @@
+"""What a deployment does before its services start: `python -m bodega_db.deployment`.
+
+It migrates as the catalog's owner, gives the roles of the API and the lab their rights and passwords, and pairs catalog
+and volume. Whatever is in place already stays as it is, so it can run before every start.
+"""
+
+import sys
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session
+
+from bodega_db import ownership
+from bodega_db.engine import create_catalog_engine, translate_errors
+from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.migrate import HEAD, upgrade
+from bodega_db.roles import apply_roles
+from bodega_db.settings import Settings
+
+ROLES = Path("/run/roles")  # one folder for each role, with the secret that its own service has
+URL = "bodega_database_url"
+
+
+def main() -> None:
+    """Prepare the catalog and the volume, or say why not, with exit status 1."""
+    try:
+        settings = Settings.read()
+        database_url = settings.database_url.get_secret_value()
+        upgrade(database_url)
+        print(f"migrate: the catalog is at migration {HEAD}", flush=True)
+        passwords = read_passwords(ROLES)
+        apply_roles(database_url, passwords)
+        print(f"migrate: {', '.join(sorted(passwords))} have their rights", flush=True)
+        pair_volume(database_url, settings.models)
+        print("migrate: catalog and volume belong together", flush=True)
+    except BodegaError as exc:
+        sys.exit(f"migrate: {exc}")
+
+
+def read_passwords(folder: Path) -> dict[str, str]:
+    """Return the password of each role from the database URL that its service was given; raise SettingsError."""
+    return {file.parent.name: password_in(file) for file in sorted(folder.glob(f"*/{URL}"))}
+
+
+def password_in(file: Path) -> str:
+    """Return the password in a file that holds a database URL."""
+    try:
+        password = make_url(file.read_text().strip()).password
+    except OSError as exc:
+        raise SettingsError(f"{file} cannot be read: {exc.strerror}", "Check its owner.") from exc
+    except ArgumentError:
+        password = None
+    if not password:
+        raise SettingsError(f"{file} holds no database URL with a password", "Remove the file and start again.")
+    return str(password)
+
+
+def pair_volume(database_url: str, root: Path) -> None:
+    """Mark a new volume as this catalog's; raise VolumeMismatchError for one that is another's."""
+    engine = create_catalog_engine(database_url, pool_size=1)
+    try:
+        with translate_errors(), Session(engine) as session:
+            ownership.check_volume(session, root, adopt=True)
+    finally:
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    main()
