@@ -104,10 +104,10 @@ def test_migrate_brings_a_configured_database_to_the_schema(bodega: Run, empty_d
 def test_migrate_makes_the_catalog_of_a_checkout(bodega: Run, home: Path) -> None:
     """Without a configured database `bodega migrate` makes and migrates that of the checkout, and leaves no process."""
     done = bodega("migrate")
-    note = home / "volumes" / "postgres" / "postgres.json"
+    note = home / "volumes" / "local" / "postgres" / "postgres.json"
 
     assert done.returncode == 0, done.stderr
-    assert (home / "volumes" / "postgres" / "cluster" / "PG_VERSION").exists()
+    assert (home / "volumes" / "local" / "postgres" / "cluster" / "PG_VERSION").exists()
     assert not note.exists()
 
 

@@ -217,7 +217,7 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Answer:
         response = connection.getresponse()
         return Answer(response.status, json.loads(response.read()), curl_command(url, body))
     except (OSError, http.client.HTTPException, ValueError) as exc:
-        raise DemoError(f"{url} does not answer in JSON: {exc}", "See volumes/logs/api.log.") from exc
+        raise DemoError(f"{url} does not answer in JSON: {exc}", "See volumes/local/logs/api.log.") from exc
     finally:
         connection.close()
 

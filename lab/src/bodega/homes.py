@@ -19,29 +19,34 @@ class Home:
         return self.root / "notebooks"
 
     @property
+    def store(self) -> Path:
+        """What `bodega up` keeps: a store of its own beside that of `docker compose up` in the same checkout."""
+        return self.root / "volumes" / "local"
+
+    @property
     def models(self) -> Path:
         """The volume of the artifacts."""
-        return self.root / "volumes" / "models"
+        return self.store / "models"
 
     @property
     def postgres(self) -> Path:
         """The embedded Postgres: its data, password and log."""
-        return self.root / "volumes" / "postgres"
+        return self.store / "postgres"
 
     @property
     def jupyter(self) -> Path:
         """JupyterLab's settings and its token."""
-        return self.root / "volumes" / "jupyter"
+        return self.store / "jupyter"
 
     @property
     def logs(self) -> Path:
         """What the API and JupyterLab write."""
-        return self.root / "volumes" / "logs"
+        return self.store / "logs"
 
     @property
     def run(self) -> Path:
         """The note about what runs."""
-        return self.root / "volumes" / "run"
+        return self.store / "run"
 
 
 def find_home() -> Home:
