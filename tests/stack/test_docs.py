@@ -197,7 +197,7 @@ def test_every_promise_has_a_proof() -> None:
 
 def test_every_setting_is_documented_and_no_other() -> None:
     """docs/settings.md names each variable that the program reads, and none that it does not read."""
-    sources = [ROOT / "bodega", *ROOT.glob("*/src/**/*.py")]
+    sources = [ROOT / "bodega", ROOT / "compose.yaml", *ROOT.glob("*/src/**/*.py")]
     read = {name for source in sources for name in VARIABLE.findall(source.read_text())}
     settings = {f"BODEGA_{name.upper()}" for name in Settings.model_fields}
     page = (ROOT / "docs" / "settings.md").read_text()
@@ -216,8 +216,22 @@ def test_the_documented_defaults_are_the_defaults(
 
     assert make_settings() == plain
     assert {name for name in Settings.model_fields if f"BODEGA_{name.upper()}" not in os.environ} == {
-        name for name, field in Settings.model_fields.items() if field.is_required()
-    }
+        name for name, field in Settings.model_fields.items() if field.is_required() or not field.default
+    } - {"allow_sklearn_mismatch", "formats", "trusted_types"}
+
+
+def test_the_example_of_an_env_file_has_every_choice_of_compose() -> None:
+    """.env.example explains each variable that compose.yaml reads, with the default that it has there, and no other."""
+    compose = (ROOT / "compose.yaml").read_text()
+    read = set(re.findall(r"\$\{(BODEGA_\w+)", compose)) | set(
+        re.findall(r"^    (BODEGA_\w+):$", compose, re.MULTILINE)
+    )
+    read |= set(re.findall(r"^  (BODEGA_\w+):$", compose, re.MULTILINE))
+    defaults = dict(re.findall(r"\$\{(BODEGA_\w+):-([\w.]+)\}", compose))
+    example = dict(re.findall(r"^#(BODEGA_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+    assert set(example) == read
+    assert {name: example[name] for name in defaults} == defaults
 
 
 def test_every_command_in_a_document_exists() -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bodega_db.private import keep_secret, write_privately
+from bodega_db.private import write_privately
 
 from bodega.homes import Home
 from bodega.ports import HOST
@@ -22,25 +22,23 @@ OVERRIDES = {
 }
 
 
-def write_settings(home: Home) -> str:
-    """Write JupyterLab's settings, which hold its token, and return the token."""
-    labconfig = home.jupyter / "labconfig"
+def write_settings(folder: Path, token: str) -> None:
+    """Write JupyterLab's settings, which hold its token, to its folder of settings."""
+    labconfig = folder / "labconfig"
     labconfig.mkdir(parents=True, exist_ok=True)
-    token = keep_secret(home.jupyter / "token")
     # The token stands in a file because everybody can read a command line. An empty password keeps one that the
     # person has set for a JupyterLab of their own from counting here.
     server = {"IdentityProvider": {"token": token}, "PasswordIdentityProvider": {"hashed_password": ""}}
-    write_privately(home.jupyter / "jupyter_server_config.json", json.dumps(server, indent=2))
-    write_privately(home.jupyter / "jupyter_lab_config.json", json.dumps({"LabApp": LAB}, indent=2))
+    write_privately(folder / "jupyter_server_config.json", json.dumps(server, indent=2))
+    write_privately(folder / "jupyter_lab_config.json", json.dumps({"LabApp": LAB}, indent=2))
     write_privately(labconfig / "default_setting_overrides.json", json.dumps(OVERRIDES, indent=2))
-    return token
 
 
-def lab_command(home: Home, port: int) -> list[str]:
-    """Return the command line of JupyterLab on a port."""
+def lab_command(notebooks: Path, port: int, host: str = HOST) -> list[str]:
+    """Return the command line of JupyterLab over a folder of notebooks."""
     return [
-        *(sys.executable, "-P", "-m", "jupyterlab", "--no-browser", f"--ServerApp.ip={HOST}"),
-        *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={home.notebooks}"),
+        *(sys.executable, "-P", "-m", "jupyterlab", "--no-browser", f"--ServerApp.ip={host}"),
+        *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={notebooks}"),
         *(("--allow-root",) if os.geteuid() == 0 else ()),
     ]
 

@@ -53,13 +53,13 @@ def register(
         lineage=lineage,
         idempotency_key=idempotency_key,
     )
-    return Receipt.of(version, connection.settings.api_url)
+    return Receipt.of(version, connection.settings)
 
 
 def get(reference: str) -> Receipt:
     """Return a version: 'penguins', 'penguins@3', 'penguins@best:accuracy'; raise VersionNotFoundError and its kin."""
     connection = current()
-    return Receipt.of(find_version(connection.store, reference), connection.settings.api_url)
+    return Receipt.of(find_version(connection.store, reference), connection.settings)
 
 
 def load(reference: str | Version) -> Any:

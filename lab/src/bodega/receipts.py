@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, Self
 
 from bodega_db.records import Version
+from bodega_db.settings import Settings
 from bodega_db.signature import Column, Signature
 
 MOST_CATEGORIES = 6
@@ -25,13 +26,15 @@ CODE = "white-space:pre-wrap;overflow-wrap:anywhere;background:transparent;color
 class Receipt(Version):
     """A version that shows itself, with where it is served."""
 
-    api_url: str
+    api_url: str  # for programs that run where this one does
+    public_api_url: str  # for people: the same, unless this runs in a container
 
     @classmethod
-    def of(cls, version: Version, api_url: str) -> Self:
+    def of(cls, version: Version, settings: Settings) -> Self:
         """Make the receipt of a version."""
         values = {field.name: getattr(version, field.name) for field in fields(Version)}
-        return cls(**values, api_url=api_url.rstrip("/"))
+        here, public = settings.api_url, settings.public_api_url or settings.api_url
+        return cls(**values, api_url=here.rstrip("/"), public_api_url=public.rstrip("/"))
 
     @property
     def sha256(self) -> str:
@@ -40,14 +43,23 @@ class Receipt(Version):
 
     @property
     def url(self) -> str:
-        """Where this version, and no other, predicts."""
-        return f"{self.api_url}/predict?model={self.model}&version={self.number}"
+        """Where this version, and no other, predicts, as it is reached from here."""
+        return self.api_url + self._query
+
+    @property
+    def public_url(self) -> str:
+        """Where this version, and no other, predicts, as people reach it."""
+        return self.public_api_url + self._query
+
+    @property
+    def _query(self) -> str:
+        return f"/predict?model={self.model}&version={self.number}"
 
     @property
     def curl(self) -> str:
         """A command for any POSIX shell that predicts the first golden row."""
         row = {column.name: self.golden.inputs[column.name][0] for column in self.signature.columns}
-        return curl_command(self.url, {"rows": [row]})
+        return curl_command(self.public_url, {"rows": [row]})
 
     def __repr__(self) -> str:
         scores = "".join(f", {name}={value:.4g}" for name, value in self.metrics.items())
@@ -62,7 +74,7 @@ class Receipt(Version):
             *(f"    {name}: {what}" for name, what in describe_columns(self.signature)),
             "  answers",
             *(f"    {name}: {what}" for name, what in describe_outputs(self.signature)),
-            f"  {'served at':<10}{self.url}",
+            f"  {'served at':<10}{self.public_url}",
             f"  {self.curl}",
         ]
         return "\n".join(lines)
@@ -74,7 +86,7 @@ class Receipt(Version):
     def _repr_html_(self) -> str:
         return (
             f"<div><b>{escape(self.reference)}</b> {escape(self.status.value)}</div>"
-            f"{_table([*describe(self), ('served at', self.url)])}"
+            f"{_table([*describe(self), ('served at', self.public_url)])}"
             f"<details><summary>takes {escape(describe_container(self.signature))}</summary>"
             f"{_table(describe_columns(self.signature))}</details>"
             f"<details><summary>answers {escape(', '.join(self.signature.outputs))}</summary>"

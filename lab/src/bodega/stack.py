@@ -12,6 +12,7 @@ from bodega_db.children import Child, start_child
 from bodega_db.claims import Claim, Note, describe
 from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.errors import BodegaError
+from bodega_db.private import keep_secret
 
 from bodega import jupyter
 from bodega.homes import Home
@@ -94,12 +95,14 @@ class Starter:
 
     def start_lab(self, preferred: int, api_url: str) -> tuple[Child, str]:
         """Start JupyterLab and return it with the address that lets its person in, once it answers."""
-        token = jupyter.write_settings(self.home)
+        self.home.jupyter.mkdir(parents=True, exist_ok=True)
+        token = keep_secret(self.home.jupyter / "token")
+        jupyter.write_settings(self.home.jupyter, token)
         self.home.notebooks.mkdir(exist_ok=True)
         environment = jupyter.lab_environment(self.home, {**self.environment, "BODEGA_API_URL": api_url})
 
         def prepare(port: int) -> tuple[list[str], dict[str, str]]:
-            return jupyter.lab_command(self.home, port), environment
+            return jupyter.lab_command(self.home.notebooks, port), environment
 
         child, port = self._start("JupyterLab", preferred, "/api", prepare)
         return child, f"{url(port)}/lab?token={token}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, under the names that the API's answers use.")]
@@ -69,17 +70,17 @@ def show(
     from bodega.notebook import find_version
     from bodega.receipts import Receipt
 
-    with opened_store() as (store, api_url):
+    with opened_store() as (store, settings):
         version = find_version(store, reference)
     if as_json:
         write_json(version_detail(version))
     else:
-        typer.echo(str(Receipt.of(version, api_url)))
+        typer.echo(str(Receipt.of(version, settings)))
 
 
 @contextmanager
-def opened_store() -> Iterator[tuple["ModelStore", str]]:
-    """Yield a store over the catalog that is meant, and where its API is."""
+def opened_store() -> Iterator[tuple["ModelStore", "Settings"]]:
+    """Yield a store over the catalog that is meant, and its settings."""
     from bodega_db.store import ModelStore
 
     from bodega.catalogs import catalog_settings
@@ -87,7 +88,7 @@ def opened_store() -> Iterator[tuple["ModelStore", str]]:
     with catalog_settings() as settings:
         store = ModelStore.connect(settings)
         try:
-            yield store, settings.api_url
+            yield store, settings
         finally:
             store.close()
 

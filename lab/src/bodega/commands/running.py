@@ -11,7 +11,9 @@ from bodega_db.errors import SettingsError
 from bodega.homes import find_home
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
-Port = Annotated[int, typer.Option(min=1, max=65535, help="The preferred port; the next free one if it is taken.")]
+API_PORT, LAB_PORT = 8000, 8888
+PORT = typer.Option(min=1, max=65535, help="The preferred port; the next free one if it is taken.")
+Port = Annotated[int, PORT]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,24 +24,43 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(
-    api_port: Port = 8000,
-    lab_port: Port = 8888,
+    api_port: Annotated[int | None, PORT] = None,
+    lab_port: Annotated[int | None, PORT] = None,
     no_lab: Annotated[bool, typer.Option("--no-lab", help="Leave JupyterLab out.")] = False,
+    docker: Annotated[
+        bool, typer.Option("--docker", help="Run the containers of compose.yaml, and leave them.")
+    ] = False,
 ) -> None:
-    """Run Postgres, API and JupyterLab until Ctrl-C."""
+    """Run Postgres, API and JupyterLab until Ctrl-C, or in containers; on 8000 and 8888 unless told otherwise."""
+    if docker:
+        up_in_containers(api_port, lab_port, lab=not no_lab)
+        return
     from bodega.interrupts import Stopped, raise_on_signals
     from bodega.stack import run_stack
 
     home = find_home()
     if os.environ.get("BODEGA_DATABASE_URL"):
         say("BODEGA_DATABASE_URL is set, and not used here: `bodega up` runs a Postgres of its own.")
-    starting = run_stack(home, say, api_port=api_port, lab_port=lab_port, lab=not no_lab)
+    starting = run_stack(home, say, api_port=api_port or API_PORT, lab_port=lab_port or LAB_PORT, lab=not no_lab)
     with contextlib.suppress(Stopped), raise_on_signals(), starting as stack:
         say(f"API         {stack.api_url}")
         if stack.lab_url:
             say(f"JupyterLab  {stack.lab_url}")
         say("Ctrl-C ends it.")
         stack.watch()
+
+
+def up_in_containers(api_port: int | None, lab_port: int | None, *, lab: bool) -> None:
+    """Bring the containers up and say where they are; ports that are not given are compose.yaml's, or those of .env."""
+    from bodega.docker import run_containers
+
+    ports = {"BODEGA_API_PORT": api_port, "BODEGA_LAB_PORT": lab_port}
+    given = {name: port for name, port in ports.items() if port is not None}
+    found = run_containers(find_home().root, say, ports=given, lab=lab)
+    say(f"API         {found.api_url}")
+    if found.lab_url:
+        say(f"JupyterLab  {found.lab_url}")
+    say("`docker compose logs` shows what they say, `docker compose down` ends them; models and notebooks stay.")
 
 
 def migrate() -> None:
@@ -62,8 +83,10 @@ def run_tests(context: typer.Context) -> None:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BODEGA_")}
     os.chdir(home.root)
     sys.stdout.flush()
+    # On all cores, file by file: what a module's tests share is made once. `-n 0` runs them one after the other.
+    spread = ["-n", "auto", "--dist", "loadfile"]
     # Becoming pytest hands on signals and the exit code, and there is no process in between to be killed.
-    os.execve(sys.executable, [sys.executable, "-m", "pytest", *context.args], kept)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-m", "pytest", *spread, *context.args], kept)  # noqa: S606
 
 
 def say(message: str) -> None:

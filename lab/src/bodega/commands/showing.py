@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bodega.commands.running import Port
+from bodega.commands.running import API_PORT, LAB_PORT, Port
 from bodega.homes import find_home
 
 INTERRUPTED = 130  # what a shell answers for a command that Ctrl-C ended
@@ -16,8 +16,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    api_port: Port = 8000,
-    lab_port: Port = 8888,
+    api_port: Port = API_PORT,
+    lab_port: Port = LAB_PORT,
     end: Annotated[bool, typer.Option("--exit", help="End when everything was shown.")] = False,
 ) -> None:
     """Start everything, run the first notebook, ask the API."""
