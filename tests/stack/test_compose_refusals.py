@@ -194,6 +194,18 @@ def test_without_compose_it_says_so(engine: None, tmp_path: Path) -> None:
     assert "`docker compose` does not work here" in said.stderr
 
 
+def test_the_first_compose_is_not_enough(engine: None, tmp_path: Path) -> None:
+    """Where only docker-compose (version 1) is installed, `bodega up --docker` says why that does not do."""
+    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    (tmp_path / "docker-compose").write_text("#!/bin/sh\necho docker-compose version 1.29.2\n")
+    (tmp_path / "docker-compose").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    said = run_bodega(tmp_path, "up", "--docker", HOME=str(tmp_path), DOCKER_CONFIG=str(tmp_path), PATH=path)
+
+    assert said.returncode == 1
+    assert "docker-compose (version 1) is not enough" in said.stderr
+
+
 def test_without_docker_it_says_so(tmp_path: Path) -> None:
     """Without docker, `bodega up --docker` says so and names the way that needs none."""
     (tmp_path / "compose.yaml").write_text("services: {}\n")

@@ -138,6 +138,18 @@ def test_a_service_has_its_own_role(stack: Deployment, service: str, role: str) 
 
 
 @pytest.mark.parametrize("service", ["api", "lab"])
+@pytest.mark.parametrize("database", ["postgres", "template1"])
+def test_a_role_reaches_the_catalog_only(stack: Deployment, service: str, database: str) -> None:
+    """The roles of API and lab may connect to the catalog and to no other database of that Postgres."""
+    source = CONNECT + (
+        f"try:\n    psycopg.connect(url.rpartition('/')[0] + '/{database}')\n"
+        "except psycopg.OperationalError as exc:\n    print(exc)\n"
+    )
+
+    assert f'permission denied for database "{database}"' in stack.run_python(service, source)
+
+
+@pytest.mark.parametrize("service", ["api", "lab"])
 def test_a_service_sees_no_secret_of_another(stack: Deployment, service: str) -> None:
     """The secrets that a container can read are its own."""
     found = stack.execute(service, "sh", "-c", "cd /run/secrets && ls").split()

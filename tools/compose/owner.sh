@@ -10,4 +10,5 @@ SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
 CREATE ROLE bodega_owner LOGIN CREATEROLE PASSWORD :'password';
 CREATE DATABASE bodega OWNER bodega_owner;
+REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
 SQL

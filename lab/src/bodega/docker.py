@@ -109,7 +109,11 @@ def check_docker(compose: Compose) -> None:
 
 def former() -> str:
     """Return what to say of the first docker-compose where it is installed."""
-    return ", and docker-compose (version 1) cannot read compose.yaml" if shutil.which("docker-compose") else ""
+    return (
+        ", and docker-compose (version 1) is not enough: it cannot wait until all is healthy"
+        if shutil.which("docker-compose")
+        else ""
+    )
 
 
 def parse_version(text: str) -> tuple[int, ...]:
