@@ -84,6 +84,8 @@ USER root
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl git less \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+# A tmpfs takes the mode of the folder it is mounted on: when a container starts again, whatever compose.yaml asks for.
+RUN mkdir -m 1777 /environments
 USER bodega
 COPY --from=uv /uv /usr/local/bin/uv
 COPY --from=build-lab /opt/bodega /opt/bodega

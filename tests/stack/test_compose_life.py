@@ -221,6 +221,7 @@ def test_a_flipped_bit_is_refused_and_shown(trained: Deployment, damaged: tuple[
 def test_a_lab_that_is_killed_comes_back(trained: Deployment) -> None:
     """The processes of a service that die are started again by the engine."""
     pid = trained.containers("lab")[0]["State"]["Pid"]
+    assert pid > 0  # 0 would be our own process group
     os.kill(pid, signal.SIGKILL)
     time.sleep(0.5)
     wait_until(lambda: trained.containers("lab")[0]["State"]["Health"]["Status"] == "healthy", "the lab is back")
