@@ -101,24 +101,23 @@ def test_every_copy_hears_of_a_change(replicated: Deployment) -> None:
     assert second == first + 1
 
 
-def test_a_copy_killed_under_load_costs_nothing_but_its_own(
+def test_a_copy_killed_under_load_costs_nobody_an_answer(
     replicated: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One copy killed under load: no request fails beyond those in flight on it, and it is missed by nobody after."""
+    """One copy killed under load: every request is answered, those in flight on it too, for the proxy asks another."""
     victim = names(replicated)[-1]
     with Crowd(replicated, version=1) as crowd:
         wait_until(lambda: len(crowd.answers) > 100, "predictions before")
         subprocess.run(["docker", "kill", "--signal", "KILL", victim], check=True, capture_output=True, timeout=60)
-        killed = len(crowd.answers)
-        wait_until(lambda: len(crowd.answers) > killed + 300, "predictions after")
+        # `docker kill` returns when the signal is sent; the copy is gone when `docker wait` returns.
+        subprocess.run(["docker", "wait", victim], check=True, capture_output=True, timeout=60)
+        gone = len(crowd.answers)
+        wait_until(lambda: len(crowd.answers) > gone + 300, "predictions after")
     counted = Counter(crowd.answers)
     with capsys.disabled():
         print(f"\nanswers around the kill: {dict(counted)}")
 
-    failed = [answer for answer in crowd.answers if answer != "200"]
-    assert len(failed) <= 8  # what was in flight: one request for each of the eight
-    assert "200" in crowd.answers[-1]
-    assert [answer for answer in crowd.answers[killed + 50 :] if answer != "200"] == []
+    assert set(counted) == {"200"}
 
 
 def test_a_slow_client_holds_up_nobody(replicated: Deployment) -> None:
