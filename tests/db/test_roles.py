@@ -12,9 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 from bodega_db import migrate
+from bodega_db.environment import default_actor
 from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, RolesError, SettingsError
 from bodega_db.roles import RIGHTS, apply_roles
-from bodega_db.store import ModelStore, default_actor
+from bodega_db.store import ModelStore
 from conftest import create_database
 from penguins import classifier, example
 from psycopg.errors import CheckViolation, ForeignKeyViolation, InsufficientPrivilege

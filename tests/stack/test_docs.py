@@ -17,7 +17,7 @@ from conftest import Api
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-WITH_SNIPPETS = ("README.md", "docs/prediction.md", "docs/registration.md")
+WITH_SNIPPETS = ("README.md", "docs/life.md", "docs/prediction.md", "docs/registration.md")
 ADDRESS = "http://127.0.0.1:8000"
 ANYTHING = "…"
 
@@ -26,7 +26,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?:\s+\"([^\"]*)\")?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 VARIABLE = re.compile(r"\bBODEGA_[A-Z_]+[A-Z]\b")
 SETTING = re.compile(r"^\| `(BODEGA_\w+)` \| (?:`([^|]*)`|([^|]*)) \|", re.MULTILINE)
-COMMAND = re.compile(r"(?:`|^|bash )(?:\./)?bodega ([a-z]+)", re.MULTILINE)
+COMMAND = re.compile(r"(?:`|^|bash )(?:\./)?bodega ([a-z]+(?:-[a-z]+)*)", re.MULTILINE)
 
 # Runs one block after the other in one namespace and shows the value of a last expression, as a notebook does.
 CELLS = """

@@ -233,6 +233,13 @@ def list_events(session: Session, model: str, limit: int = 1000) -> list[Event]:
 # --- choosing ----------------------------------------------------------------------------------------------
 
 
+def find_version(session: Session, name: str, selector: ref.Selector) -> Version:
+    """Return the version that a selector means to somebody who looks or moves: a numbered one also in quarantine."""
+    if isinstance(selector, ref.ByNumber):
+        return get_version(session, name, selector.number)
+    return resolve(session, name, selector).version
+
+
 def choose(session: Session, model: str | None, selector: ref.Selector) -> Resolution:
     """Choose like `resolve`; without a model, in the only one there is."""
     if model is not None:

@@ -1,5 +1,6 @@
-"""Where a model was made: Python, platform and library versions; and whether it may be loaded here."""
+"""Where and by whom a model was made: Python, platform, library versions, user; and whether it may be loaded here."""
 
+import getpass
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -45,3 +46,11 @@ def _own_library(model: Any) -> tuple[str, ...]:
         return tuple(name for name in found if version(name))
     except PackageNotFoundError:
         return ()
+
+
+def default_actor() -> str:
+    """Return who works here, for the catalog's history."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"

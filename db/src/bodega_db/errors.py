@@ -73,6 +73,45 @@ class VersionQuarantinedError(BodegaError):
     hint = "Choose another version, or release this one after a check."
 
 
+class StatusMoveError(BodegaError):
+    """A version cannot go from the status it has to the one that was asked for."""
+
+    hint = "docs/life.md has the moves there are."
+
+
+class NoFormerVersionError(BodegaError):
+    """There is no earlier production version to roll back to."""
+
+    hint = "Name the version to return to, as in rollback('penguins', to=3)."
+
+
+class IncompatibleSignatureError(BodegaError):
+    """Clients of the version in production could not call the one that shall take its place."""
+
+    hint = "Bring the callers along first, then promote with force=True (--force) and a reason."
+
+
+class AliasNotFoundError(BodegaError):
+    """The model has no such alias."""
+
+    hint = "List what there is with `bodega aliases NAME`."
+
+
+class InvalidAliasError(BodegaError):
+    """A name that no alias can have."""
+
+    hint = (
+        "Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit, not digits alone, and not "
+        "'latest', 'production' or 'best'."
+    )
+
+
+class ReasonMissingError(BodegaError):
+    """A change that nobody should make without saying why."""
+
+    hint = "Give a reason: it is kept in the history."
+
+
 class IdempotencyConflictError(BodegaError):
     """The idempotency key already belongs to a registration of something else."""
 

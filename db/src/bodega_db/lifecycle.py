@@ -1,5 +1,6 @@
 """The states of a version and the moves between them, as pure data."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -24,3 +25,18 @@ ALLOWED: dict[Status, frozenset[Status]] = {
 def may_move(before: Status, after: Status) -> bool:
     """Tell whether a version may go from one status to another."""
     return after in ALLOWED[before]
+
+
+def production_line(promotions: Iterable[int]) -> list[int]:
+    """Return which versions were in production one after the other, the first one first, from all promotions in order.
+
+    A version that returns ends the line behind it: after 1, 2, 3 and back to 2 the line is 1, 2. So one rollback
+    after the other goes further back, and none returns to a version that somebody has left behind.
+    """
+    line: list[int] = []
+    for number in promotions:
+        if number in line:
+            del line[line.index(number) + 1 :]
+        else:
+            line.append(number)
+    return line

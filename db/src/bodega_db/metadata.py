@@ -4,9 +4,10 @@ import json
 import math
 import numbers
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
-from bodega_db.errors import InvalidMetadataError
+from bodega_db.errors import InvalidMetadataError, ReasonMissingError
 from bodega_db.reference import METRIC_NAME
 
 LONGEST_NOTE = 10_000
@@ -52,6 +53,26 @@ def check_note(note: str | None) -> str | None:
     if note is not None and (not isinstance(note, str) or len(note) > LONGEST_NOTE):
         raise InvalidMetadataError(f"A note is a text of at most {LONGEST_NOTE} characters")
     return check_storable("note", note)
+
+
+def check_reason(reason: str | None, *, required_for: str | None = None) -> str | None:
+    """Return the reason, None for a blank one; raise ReasonMissingError where it is needed, or InvalidMetadataError."""
+    if reason is not None and (not isinstance(reason, str) or len(reason) > LONGEST_TEXT):
+        raise InvalidMetadataError(f"A reason is a text of at most {LONGEST_TEXT} characters")
+    if reason is None or not reason.strip():
+        if required_for:
+            raise ReasonMissingError(f"{required_for} needs a reason")
+        return None
+    return check_storable("reason", reason)
+
+
+def check_moment(moment: datetime) -> datetime:
+    """Return the moment; raise InvalidMetadataError unless it is one everywhere on earth."""
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidMetadataError(
+            "That is not a moment with a time zone", "Give a datetime with one, as in datetime.now(UTC)."
+        )
+    return moment
 
 
 def check_idempotency_key(key: str | None) -> str | None:

@@ -190,3 +190,19 @@ class Event:
     before: Json | None
     after: Json | None
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The version that was in production, or had an alias, at a moment: since when, who put it there, and why."""
+
+    model: str
+    number: int
+    since: datetime
+    actor: str
+    reason: str | None
+
+    @property
+    def reference(self) -> str:
+        """The version as people write it: 'penguins@3'."""
+        return f"{self.model}@{self.number}"

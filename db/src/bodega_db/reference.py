@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from bodega_db.errors import InvalidNameError, InvalidReferenceError
+from bodega_db.errors import InvalidAliasError, InvalidNameError, InvalidReferenceError
 from bodega_db.tables import NAME_PATTERN
 
 MODEL_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,127}")
+RESERVED = ("latest", "production", "best")
 LARGEST_NUMBER = 2**31 - 1
 
 
@@ -56,6 +57,13 @@ def check_model_name(name: str) -> str:
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         raise InvalidNameError("That is not a model name")
     return name
+
+
+def check_alias(alias: str) -> str:
+    """Return the alias; raise InvalidAliasError unless it may name a version and means nothing else behind an '@'."""
+    if not isinstance(alias, str) or not MODEL_NAME.fullmatch(alias) or alias.isdigit() or alias in RESERVED:
+        raise InvalidAliasError("That is not an alias")
+    return alias
 
 
 def parse_reference(reference: str) -> tuple[str, Selector]:

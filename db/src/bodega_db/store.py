@@ -1,6 +1,5 @@
 """The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
 
-import getpass
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from bodega_db import catalog, ownership
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
+from bodega_db.diff import Difference, compare
 from bodega_db.engine import create_catalog_engine, translate_errors
-from bodega_db.environment import capture_environment
+from bodega_db.environment import capture_environment, default_actor
 from bodega_db.errors import (
     BodegaError,
     CatalogNotMigratedError,
@@ -24,6 +24,7 @@ from bodega_db.errors import (
     ModelNotFoundError,
 )
 from bodega_db.formats import Policy, dump
+from bodega_db.life import LifecycleVerbs
 from bodega_db.metadata import (
     check_idempotency_key,
     check_metrics,
@@ -44,8 +45,8 @@ OWN_KEY = "bodega:"
 RECONNECT_SECONDS = 20.0
 
 
-class ModelStore:
-    """Register, list, choose and open model versions; safe to share between threads."""
+class ModelStore(LifecycleVerbs):
+    """Register, list, choose, open and move model versions; safe to share between threads."""
 
     def __init__(self, engine: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
         self.artifacts = artifacts
@@ -201,6 +202,16 @@ class ModelStore:
         with self._transaction() as session:
             return catalog.get_version(session, _existing_name(name), number)
 
+    def find(self, reference: str) -> Version:
+        """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
+        name, selector = parse_reference(reference)
+        with self._transaction() as session:
+            return catalog.find_version(session, name, selector)
+
+    def diff(self, before: str, after: str) -> Difference:
+        """Return what differs between the versions of two references, and whether callers of one can call the other."""
+        return compare(self.find(before), self.find(after))
+
     def resolve(self, reference: str) -> Resolution:
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
         name, selector = parse_reference(reference)
@@ -267,14 +278,6 @@ class ModelStore:
     def _transaction(self) -> Iterator[Session]:
         with translate_errors(), Session(self._engine) as session, session.begin():
             yield session
-
-
-def default_actor() -> str:
-    """Return who works here, for the catalog's history."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "unknown"
 
 
 def _existing_name(name: str) -> str:

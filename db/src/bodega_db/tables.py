@@ -127,6 +127,9 @@ class EventRow(Base):
     __table_args__ = (
         Index("event_model_idx", "model", text("id DESC")),
         Index("event_generation_idx", "generation"),
+        Index(
+            "event_place_idx", "model", "kind", text("id DESC"), postgresql_where=text("kind IN ('status', 'alias')")
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)

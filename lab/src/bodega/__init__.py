@@ -1,7 +1,8 @@
-"""What a person touches: register, list and load models from a notebook.
+"""What a person touches: register, list, load and promote models from a notebook.
 
     import bodega
     bodega.register(model, "penguins", example=X_test, metrics={"accuracy": 0.98})
+    bodega.promote("penguins@latest")
 
 The verbs bring pandas and scikit-learn along, so they are imported at their first use: the `bodega` command, which
 imports this package too, answers `--help` at once.
@@ -14,13 +15,46 @@ if TYPE_CHECKING:
     from bodega_db.errors import BodegaError
 
     from bodega.connections import connect, disconnect
-    from bodega.notebook import get, history, load, models, register, versions
+    from bodega.moving import (
+        aliases,
+        archive,
+        as_of,
+        promote,
+        quarantine,
+        release,
+        remove_alias,
+        rollback,
+        set_alias,
+    )
+    from bodega.notebook import diff, get, history, load, models, register, versions
 
-__all__ = ["BodegaError", "connect", "disconnect", "get", "history", "load", "models", "register", "versions"]
+__all__ = [
+    "BodegaError",
+    "aliases",
+    "archive",
+    "as_of",
+    "connect",
+    "diff",
+    "disconnect",
+    "get",
+    "history",
+    "load",
+    "models",
+    "promote",
+    "quarantine",
+    "register",
+    "release",
+    "remove_alias",
+    "rollback",
+    "set_alias",
+    "versions",
+]
 
+MOVING = ("aliases", "archive", "as_of", "promote", "quarantine", "release", "remove_alias", "rollback", "set_alias")
 HOMES = {
     **dict.fromkeys(__all__, "bodega.notebook"),
     **dict.fromkeys(("connect", "disconnect"), "bodega.connections"),
+    **dict.fromkeys(MOVING, "bodega.moving"),
     "BodegaError": "bodega_db.errors",
 }
 

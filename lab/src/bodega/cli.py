@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from bodega_db.errors import BodegaError
 
-from bodega.commands import queries, running, showing
+from bodega.commands import moving, queries, running, showing
 
-GROUPS = (running, showing, queries)
+GROUPS = (running, showing, queries, moving)
 
 app = typer.Typer(
     name="bodega",

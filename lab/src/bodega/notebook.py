@@ -1,4 +1,4 @@
-"""The verbs of a notebook: register, get, load, list."""
+"""The verbs of a notebook: register, get, load, list, compare."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import pandas as pd
 from bodega_db.errors import InvalidReferenceError
 from bodega_db.records import Version
-from bodega_db.reference import ByNumber, parse_reference
-from bodega_db.store import ModelStore
 
 from bodega import frames
+from bodega.comparisons import Comparison
 from bodega.connections import current
 from bodega.fingerprints import fingerprint
 from bodega.lineage import capture_lineage
@@ -59,7 +58,7 @@ def register(
 def get(reference: str) -> Receipt:
     """Return a version: 'penguins', 'penguins@3', 'penguins@best:accuracy'; raise VersionNotFoundError and its kin."""
     connection = current()
-    return Receipt.of(find_version(connection.store, reference), connection.settings)
+    return Receipt.of(connection.store.find(_checked(reference)), connection.settings)
 
 
 def load(reference: str | Version) -> Any:
@@ -87,11 +86,9 @@ def history(name: str) -> pd.DataFrame:
     return frames.history_frame(current().store.history(name))
 
 
-def find_version(store: ModelStore, reference: str) -> Version:
-    """Return the version that a reference means, a numbered one also in quarantine."""
-    name, selector = parse_reference(_checked(reference))
-    # `resolve` is for serving, and refuses what is in quarantine; to look at it is no harm.
-    return store.get(name, selector.number) if isinstance(selector, ByNumber) else store.resolve(reference).version
+def diff(before: str, after: str) -> Comparison:
+    """Return what differs between two versions, and whether callers of the first can call the second."""
+    return Comparison(current().store.diff(_checked(before), _checked(after)))
 
 
 def _checked(reference: Any) -> str:

@@ -1,4 +1,4 @@
-"""Commands that look into the catalog: models, versions, one version; as tables for people, as JSON for programs."""
+"""Commands that look into the catalog: models, versions, one version, two compared; for people and as JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(models)
     app.command()(versions)
     app.command()(show)
+    app.command()(diff)
 
 
 def models(as_json: AsJson = False) -> None:
@@ -67,15 +68,30 @@ def show(
 ) -> None:
     """Show everything that is known about a version."""
     from bodega.answers import version_detail
-    from bodega.notebook import find_version
     from bodega.receipts import Receipt
 
     with opened_store() as (store, settings):
-        version = find_version(store, reference)
+        version = store.find(reference)
     if as_json:
         write_json(version_detail(version))
     else:
         typer.echo(str(Receipt.of(version, settings)))
+
+
+def diff(
+    before: Annotated[str, typer.Argument(help="A version, as in penguins@production.")],
+    after: Annotated[str, typer.Argument(help="Another one, as in penguins@latest.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two versions, and tell whether callers of the first can call the second."""
+    from bodega.comparisons import Comparison
+
+    with opened_store() as (store, _):
+        difference = store.diff(before, after)
+    if as_json:
+        write_json(difference.to_dict())
+    else:
+        typer.echo(str(Comparison(difference)))
 
 
 @contextmanager

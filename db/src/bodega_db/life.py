@@ -1,0 +1,226 @@
+"""The verbs of a version's life: promote, roll back, archive, quarantine, release, and aliases; each one transaction.
+
+Moves of one model wait for each other, so that two promotions at once end with one version in production and both on
+record. A version that is already where it shall be stays as it is, and no event says otherwise.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from bodega_db import catalog, moves
+from bodega_db.compatibility import compare_signatures
+from bodega_db.environment import default_actor
+from bodega_db.errors import (
+    IncompatibleSignatureError,
+    InvalidReferenceError,
+    NoFormerVersionError,
+    StatusMoveError,
+    VersionQuarantinedError,
+)
+from bodega_db.lifecycle import Status, may_move, production_line
+from bodega_db.metadata import check_moment, check_reason
+from bodega_db.records import Digest, Holder, Version
+from bodega_db.reference import ByNumber, Default, Selector, check_alias, check_model_name, parse_reference
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A version whose model nobody else moves now, and the number of the one in production."""
+
+    session: Session
+    model_id: int
+    version: Version
+    production: int | None
+
+    def to(self, status: Status) -> Version:
+        """Give the version a status and return it anew; raise StatusMoveError where there is no such move."""
+        before = self.version.status
+        if before is status:
+            return self.version
+        if not may_move(before, status):
+            raise StatusMoveError(f"{self.version.reference} is {before.value} and cannot become {status.value}")
+        moves.set_status(self.session, self.model_id, self.version.number, status)
+        return catalog.get_version(self.session, self.version.model, self.version.number)
+
+    def into_production(self) -> Version:
+        """Put the version in the place of the one in production, which is archived."""
+        if not may_move(self.version.status, Status.PRODUCTION):
+            return self.to(Status.PRODUCTION)  # says why not, before the former one is touched
+        if self.production is not None:
+            moves.set_status(self.session, self.model_id, self.production, Status.ARCHIVED)
+        return self.to(Status.PRODUCTION)
+
+
+class LifecycleVerbs(ABC):
+    """What `ModelStore` does with versions after they were registered.
+
+    Each verb takes a reason, kept in the history with the actor (the person who is logged in, unless given), and
+    raises ModelNotFoundError, VersionNotFoundError or InvalidReferenceError for what is not there.
+    """
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Session]: ...
+
+    @abstractmethod
+    def verify(self, digest: Digest, size_bytes: int) -> None:
+        """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered."""
+
+    # --- moves -------------------------------------------------------------------------------------------
+
+    def promote(
+        self, reference: str, *, reason: str | None = None, force: bool = False, actor: str | None = None
+    ) -> Version:
+        """Put a version into production and archive the former one, at once.
+
+        Raises IncompatibleSignatureError where clients of the former one could not call this one, unless forced with
+        a reason, and StatusMoveError for a version in quarantine.
+        """
+        checked = check_reason(reason, required_for="A forced promotion" if force else None)
+        with self._moving(reference, checked, actor) as move:
+            if move.version.status is Status.PRODUCTION:
+                return move.version
+            if not force and move.production is not None:
+                _check_callers(catalog.get_version(move.session, move.version.model, move.production), move.version)
+            return move.into_production()
+
+    def rollback(
+        self, name: str, *, to: int | None = None, reason: str | None = None, actor: str | None = None
+    ) -> Version:
+        """Put back the version that was in production before, or a numbered one that was; the present one is archived.
+
+        One rollback after the other goes further back, past versions in quarantine. Signatures are not compared:
+        clients have called that version already. Raises NoFormerVersionError or StatusMoveError.
+        """
+        check_model_name(name)
+        with self._recorded(check_reason(reason), actor) as session:
+            model_id = moves.lock_model(session, name)
+            promotions = moves.list_promotions(session, name)
+            number = _former(session, model_id, promotions) if to is None else to
+            move = _lock(session, model_id, name, ByNumber(number))
+            if move.version.status is Status.PRODUCTION:
+                return move.version
+            if number not in promotions:
+                raise StatusMoveError(f"{move.version.reference} was never in production", "Promote it instead.")
+            return move.into_production()
+
+    def archive(self, reference: str, *, reason: str | None = None, actor: str | None = None) -> Version:
+        """Retire a version: from now on only its number chooses it. Raises StatusMoveError for one in quarantine."""
+        with self._moving(reference, check_reason(reason), actor) as move:
+            if move.version.status is Status.QUARANTINED:
+                raise StatusMoveError(f"{move.version.reference} is in quarantine", "Release it first.")
+            return move.to(Status.ARCHIVED)
+
+    def quarantine(self, reference: str, *, reason: str, actor: str | None = None) -> Version:
+        """Stop a version from being served at all, by whatever name; needs a reason."""
+        checked = check_reason(reason, required_for="A quarantine")
+        with self._moving(reference, checked, actor) as move:
+            return move.to(Status.QUARANTINED)
+
+    def release(self, reference: str, *, reason: str, actor: str | None = None) -> Version:
+        """Make a candidate again of a version in quarantine, after its bytes were hashed anew; needs a reason.
+
+        Raises ArtifactError, and leaves the version where it is, if they are not the registered ones.
+        """
+        checked = check_reason(reason, required_for="A release")
+        name, selector = _explicit(reference)
+        with self._transaction() as session:
+            version = catalog.find_version(session, name, selector)
+        self.verify(version.digest, version.size_bytes)
+        with self._moving(version.reference, checked, actor) as move:
+            if move.version.status is not Status.QUARANTINED:
+                raise StatusMoveError(f"{version.reference} is not in quarantine", "")
+            return move.to(Status.CANDIDATE)
+
+    # --- aliases -----------------------------------------------------------------------------------------
+
+    def set_alias(self, reference: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> Version:
+        """Give a version a name of its own, which another version may have had until now; return the version.
+
+        Raises InvalidAliasError, or VersionQuarantinedError for a version that nothing should lead to.
+        """
+        check_alias(alias)
+        with self._moving(reference, check_reason(reason), actor) as move:
+            if move.version.status is Status.QUARANTINED:
+                raise VersionQuarantinedError(f"{move.version.reference} is in quarantine")
+            moves.set_alias(move.session, move.model_id, alias, move.version.number)
+            return move.version
+
+    def remove_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
+        """Take an alias from whatever version it names; raise AliasNotFoundError."""
+        check_model_name(name)
+        with self._recorded(check_reason(reason), actor) as session:
+            moves.remove_alias(session, moves.lock_model(session, name), check_alias(alias))
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Return the aliases of a model by name, each with the number of its version."""
+        with self._transaction() as session:
+            catalog.get_model(session, check_model_name(name))
+            return moves.list_aliases(session, name)
+
+    # --- the time machine --------------------------------------------------------------------------------
+
+    def as_of(self, name: str, moment: datetime, *, alias: str | None = None) -> Holder | None:
+        """Return the version that was in production at a moment, or had an alias: since when, by whom, why; or None.
+
+        The moment, by the database's clock, carries a time zone.
+        """
+        check_moment(moment)
+        with self._transaction() as session:
+            catalog.get_model(session, check_model_name(name))
+            if alias is None:
+                return moves.find_production_at(session, name, moment)
+            return moves.find_alias_at(session, name, check_alias(alias), moment)
+
+    # --- what the verbs share ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _recorded(self, reason: str | None, actor: str | None) -> Iterator[Session]:
+        with self._transaction() as session:
+            catalog.set_actor(session, actor or default_actor(), reason)
+            yield session
+
+    @contextmanager
+    def _moving(self, reference: str, reason: str | None, actor: str | None) -> Iterator[Move]:
+        name, selector = _explicit(reference)
+        with self._recorded(reason, actor) as session:
+            yield _lock(session, moves.lock_model(session, name), name, selector)
+
+
+def _explicit(reference: str) -> tuple[str, Selector]:
+    name, selector = parse_reference(reference)
+    if isinstance(selector, Default):
+        raise InvalidReferenceError(
+            "A change needs to know which version", "Name it, as in 'penguins@3' or 'penguins@latest'."
+        )
+    return name, selector
+
+
+def _lock(session: Session, model_id: int, name: str, selector: Selector) -> Move:
+    number = catalog.find_version(session, name, selector).number
+    production = moves.lock_versions(session, model_id, number)
+    # Anew: a quarantine may have come between the choice and the lock.
+    return Move(session, model_id, catalog.get_version(session, name, number), production)
+
+
+def _former(session: Session, model_id: int, promotions: list[int]) -> int:
+    line = production_line(promotions)
+    archived = moves.find_archived(session, model_id, line)  # so neither the present one nor any in quarantine
+    for number in reversed(line):
+        if number in archived:
+            return number
+    raise NoFormerVersionError("No earlier version in production is archived")
+
+
+def _check_callers(former: Version, version: Version) -> None:
+    breaking = [change for change in compare_signatures(former.signature, version.signature) if change.breaking]
+    if breaking:
+        first = "; ".join(f"{change.what}: {change.detail}" for change in breaking[:5])
+        rest = f"; and {len(breaking) - 5} more" if len(breaking) > 5 else ""
+        raise IncompatibleSignatureError(
+            f"Clients of {former.reference} could not call {version.reference}: {first}{rest}"
+        )

@@ -1,0 +1,134 @@
+"""The SQL of a version's life: moves between states, aliases, and who held a place when.
+
+Functions over a session that never commit, like those of `catalog`.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from bodega_db.errors import AliasNotFoundError, ModelNotFoundError
+from bodega_db.lifecycle import Status
+from bodega_db.records import Holder
+from bodega_db.tables import AliasRow, EventRow, ModelRow, VersionRow
+
+# --- moves ---------------------------------------------------------------------------------------------------
+
+
+def lock_model(session: Session, name: str) -> int:
+    """Return the id of a model whose moves wait for this transaction's end; raise ModelNotFoundError."""
+    statement = select(ModelRow.id).where(ModelRow.name == name).with_for_update(key_share=True)
+    found = session.execute(statement).scalar_one_or_none()
+    if found is None:
+        raise ModelNotFoundError("There is no model of that name")
+    return found
+
+
+def lock_versions(session: Session, model_id: int, number: int) -> int | None:
+    """Lock a version and the one in production, whose number is returned, before anything is written.
+
+    Whoever quarantines takes a version and then the generation, without the model. A move that held the generation
+    and then wanted that version would wait for them for ever, and they for it.
+    """
+    concerned = or_(VersionRow.number == number, VersionRow.status == Status.PRODUCTION)
+    statement = select(VersionRow.number, VersionRow.status).where(VersionRow.model_id == model_id, concerned)
+    rows = session.execute(statement.order_by(VersionRow.id).with_for_update(key_share=True)).all()
+    return next((row.number for row in rows if row.status == Status.PRODUCTION), None)
+
+
+def set_status(session: Session, model_id: int, number: int, status: Status) -> None:
+    """Give a version a status; the database refuses a move that there is not."""
+    session.execute(
+        update(VersionRow)
+        .where(VersionRow.model_id == model_id, VersionRow.number == number)
+        .values(status=status)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def list_promotions(session: Session, model: str) -> list[int]:
+    """Return the version of each promotion, the first one first."""
+    statement = select(EventRow.number).where(EventRow.model == model, EventRow.kind == "status", _promoted())
+    return [number for number in session.execute(statement.order_by(EventRow.id)).scalars() if number is not None]
+
+
+def find_archived(session: Session, model_id: int, numbers: list[int]) -> set[int]:
+    """Return which of these versions are there and archived."""
+    statement = select(VersionRow.number).where(
+        VersionRow.model_id == model_id, VersionRow.number.in_(numbers), VersionRow.status == Status.ARCHIVED
+    )
+    return set(session.execute(statement).scalars())
+
+
+# --- aliases -------------------------------------------------------------------------------------------------
+
+
+def set_alias(session: Session, model_id: int, alias: str, number: int) -> None:
+    """Have an alias name a version that exists; unless it does already, which is no change."""
+    version = select(VersionRow.id).where(VersionRow.model_id == model_id, VersionRow.number == number)
+    statement = insert(AliasRow).values(model_id=model_id, name=alias, version_id=version.scalar_subquery())
+    moved = statement.on_conflict_do_update(
+        index_elements=[AliasRow.model_id, AliasRow.name],
+        set_={"version_id": statement.excluded.version_id},
+        where=AliasRow.version_id != statement.excluded.version_id,
+    )
+    session.execute(moved)
+
+
+def remove_alias(session: Session, model_id: int, alias: str) -> None:
+    """Remove an alias; raise AliasNotFoundError."""
+    statement = delete(AliasRow).where(AliasRow.model_id == model_id, AliasRow.name == alias)
+    if session.execute(statement.returning(AliasRow.name)).first() is None:
+        raise AliasNotFoundError("The model has no such alias")
+
+
+def list_aliases(session: Session, model: str) -> dict[str, int]:
+    """Return the aliases of a model by name, each with the number of the version that it names."""
+    statement = (
+        select(AliasRow.name, VersionRow.number)
+        .join(VersionRow, VersionRow.id == AliasRow.version_id)
+        .join(ModelRow, ModelRow.id == AliasRow.model_id)
+    )
+    rows = session.execute(statement.where(ModelRow.name == model).order_by(AliasRow.name))
+    return {row.name: row.number for row in rows}
+
+
+# --- who held a place when -----------------------------------------------------------------------------------
+
+
+def find_production_at(session: Session, model: str, moment: datetime) -> Holder | None:
+    """Return the version that was in production at a moment, if one was."""
+    left = EventRow.before["status"].astext == Status.PRODUCTION
+    return _find_holder(session, model, moment, EventRow.kind == "status", or_(_promoted(), left), _promoted())
+
+
+def find_alias_at(session: Session, model: str, alias: str, moment: datetime) -> Holder | None:
+    """Return the version that an alias named at a moment, if it named one."""
+    given = func.coalesce(EventRow.after["alias"].astext == alias, False)
+    taken = EventRow.before["alias"].astext == alias
+    return _find_holder(session, model, moment, EventRow.kind == "alias", or_(given, taken), given)
+
+
+def _promoted() -> ColumnElement[bool]:
+    return func.coalesce(EventRow.after["status"].astext == Status.PRODUCTION, False)
+
+
+def _find_holder(
+    session: Session,
+    model: str,
+    moment: datetime,
+    kind: ColumnElement[bool],
+    concerned: ColumnElement[bool],
+    came: ColumnElement[bool],
+) -> Holder | None:
+    # Events are numbered in the order of their commits; the last one before the moment tells who was there.
+    statement = select(EventRow, came.label("came")).where(
+        EventRow.model == model, kind, concerned, EventRow.at <= moment
+    )
+    row = session.execute(statement.order_by(EventRow.id.desc()).limit(1)).one_or_none()
+    if row is None or not row.came:
+        return None
+    event = row.EventRow
+    return Holder(model, event.number, event.at, event.actor, event.reason)

@@ -1,0 +1,131 @@
+"""Commands that move versions: promote, roll back, archive, quarantine, release, aliases; and who was where when."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bodega.commands.queries import AsJson, opened_store, write_json, write_table
+
+if TYPE_CHECKING:
+    from bodega_db.records import Version
+
+Reference = Annotated[str, typer.Argument(help="A version, as in penguins@3 or penguins@latest.")]
+Name = Annotated[str, typer.Argument(help="The model's name.")]
+Alias = Annotated[str, typer.Argument(help="The alias, as in stable.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
+NeededReason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the history. Needed.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    for command in (promote, rollback, archive, quarantine, release, aliases):
+        app.command()(command)
+    app.command("set-alias")(set_alias)
+    app.command("remove-alias")(remove_alias)
+    app.command("as-of")(as_of)
+
+
+def promote(
+    reference: Reference,
+    reason: Reason = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although present callers could not call it; needs --reason.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a version into production; the former one is archived."""
+    with opened_store() as (store, _):
+        _tell(store.promote(reference, reason=reason, force=force), as_json)
+
+
+def rollback(
+    name: Name,
+    to: Annotated[int | None, typer.Option("--to", help="The number of the version, if not the one before.")] = None,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put back the version that was in production before."""
+    with opened_store() as (store, _):
+        _tell(store.rollback(name, to=to, reason=reason), as_json)
+
+
+def archive(reference: Reference, reason: Reason = None, as_json: AsJson = False) -> None:
+    """Retire a version: from now on only its number chooses it."""
+    with opened_store() as (store, _):
+        _tell(store.archive(reference, reason=reason), as_json)
+
+
+def quarantine(reference: Reference, reason: NeededReason, as_json: AsJson = False) -> None:
+    """Stop a version from being served at all."""
+    with opened_store() as (store, _):
+        _tell(store.quarantine(reference, reason=reason), as_json)
+
+
+def release(reference: Reference, reason: NeededReason, as_json: AsJson = False) -> None:
+    """Make a candidate again of a version in quarantine, after a check of its bytes."""
+    with opened_store() as (store, _):
+        _tell(store.release(reference, reason=reason), as_json)
+
+
+def set_alias(reference: Reference, alias: Alias, reason: Reason = None, as_json: AsJson = False) -> None:
+    """Give a version a name of its own, as in `bodega set-alias penguins@3 stable`."""
+    with opened_store() as (store, _):
+        version = store.set_alias(reference, alias, reason=reason)
+    if as_json:
+        write_json({"alias": alias, "model": version.model, "version": version.number})
+    else:
+        typer.echo(f"{version.model}@{alias} is {version.reference}")
+
+
+def remove_alias(name: Name, alias: Alias, reason: Reason = None) -> None:
+    """Take an alias away."""
+    with opened_store() as (store, _):
+        store.remove_alias(name, alias, reason=reason)
+    typer.echo(f"{name}@{alias} is no more")
+
+
+def aliases(name: Name, as_json: AsJson = False) -> None:
+    """List the aliases of a model."""
+    with opened_store() as (store, _):
+        found = store.aliases(name)
+    if as_json:
+        write_json({"aliases": found})
+    else:
+        write_table(("alias", "version"), list(found.items()), f"Model {name} has no aliases.")
+
+
+def as_of(
+    name: Name,
+    moment: Annotated[str, typer.Argument(help="A moment with its time zone, as in '2026-11-24 10:00+01:00'.")],
+    alias: Annotated[str | None, typer.Option("--alias", help="Which version had this alias.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell which version was in production at a moment, since when, who put it there, and why."""
+    from bodega.answers import timestamp
+    from bodega.moving import read_moment
+
+    with opened_store() as (store, _):
+        holder = store.as_of(name, read_moment(moment), alias=alias)
+    if as_json:
+        found = holder and {
+            "model": holder.model,
+            "version": holder.number,
+            "since": timestamp(holder.since),
+            "actor": holder.actor,
+            "reason": holder.reason,
+        }
+        write_json({"held_by": found})
+    elif holder is None:
+        typer.echo(f"None: no version of {name} was {f'called {alias}' if alias else 'in production'} then.")
+    else:
+        why = f": {holder.reason}" if holder.reason else ""
+        typer.echo(f"{holder.reference} since {holder.since:%Y-%m-%d %H:%M:%S %Z}, by {holder.actor}{why}")
+
+
+def _tell(version: "Version", as_json: bool) -> None:
+    from bodega.answers import version_detail
+
+    if as_json:
+        write_json(version_detail(version))
+    else:
+        typer.echo(f"{version.reference} is {version.status.value}")
