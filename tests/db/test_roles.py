@@ -267,6 +267,26 @@ def test_a_registration_of_the_lab_writes_the_events_it_always_wrote(stores: Cal
     assert store.check_catalog() == before + 2
 
 
+def test_the_lab_moves_versions_through_their_life(stores: Callable[[str], ModelStore]) -> None:
+    """Every verb of a version's life works with the lab's role, locks included."""
+    store = stores(LAB)
+    for strength in (1.0, 2.0):
+        store.register(classifier(strength), "penguins", example=example())
+
+    store.promote("penguins@1", reason="the first")
+    store.set_alias("penguins@2", "next")
+    store.set_alias("penguins@1", "next")
+    store.promote("penguins@2")
+    store.rollback("penguins")
+    store.quarantine("penguins@2", reason="a drill")
+    store.release("penguins@2", reason="it was one")
+    store.archive("penguins@2")
+    store.remove_alias("penguins", "next")
+
+    assert [version.status for version in store.versions("penguins")] == ["archived", "production"]
+    assert store.as_of("penguins", store.history("penguins")[0].at).number == 1  # type: ignore[union-attr]
+
+
 @pytest.mark.usefixtures("penguins")
 def test_the_lab_moves_status_tags_note_and_aliases(log_in: LogIn, stores: Callable[[str], ModelStore]) -> None:
     """Each of these is an event whose actor is the role that logged in, and not the owner of the triggers."""
