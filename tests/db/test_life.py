@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from bodega_db.environment import default_actor
 from bodega_db.errors import (
     AliasNotFoundError,
     ArtifactDigestError,
@@ -258,6 +259,38 @@ def test_damaged_bytes_are_not_released(penguins: ModelStore) -> None:
     assert statuses(penguins)[2] is Q
 
 
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+def test_words_may_change_and_the_former_ones_are_on_record(penguins: ModelStore) -> None:
+    """Notes and tags change by what is given, nothing else of the version does, and each change is an event."""
+    penguins.describe("penguins@1", note="first", tags={"team": "core", "stage": "trial"}, actor="ada")
+    described = penguins.describe("penguins@1", tags={"stage": None, "region": "south"}, reason="it is no trial")
+    before = penguins.check_catalog()
+    penguins.describe("penguins@1", note="first", tags={"stage": None})
+    unchanged = penguins.check_catalog()
+    silent = penguins.describe("penguins@1", note=" ")
+    events = [event for event in penguins.history("penguins") if event.kind == "described"]
+
+    assert (described.note, described.tags) == ("first", {"team": "core", "region": "south"})
+    assert (silent.note, silent.tags, unchanged) == (None, described.tags, before)
+    assert [(event.actor, event.reason) for event in events[1:]] == [(default_actor(), "it is no trial"), ("ada", None)]
+    assert events[1].before == {"note": "first", "tags": {"team": "core", "stage": "trial"}}
+    assert penguins.get("penguins", 1).digest == described.digest
+
+
+def test_a_model_is_described_with_history(penguins: ModelStore) -> None:
+    """The description of a model may change or go, and the same words again are no event."""
+    penguins.describe_model("penguins", "of Palmer")
+    before = penguins.check_catalog()
+    penguins.describe_model("penguins", "of Palmer")
+    unchanged = penguins.check_catalog()
+
+    assert (penguins.model("penguins").description, unchanged) == ("of Palmer", before)
+    assert penguins.describe_model("penguins", "").description is None
+    assert penguins.history("penguins")[0].before == {"description": "of Palmer"}
+
+
 # --- aliases -------------------------------------------------------------------------------------------------
 
 
@@ -292,6 +325,9 @@ REFUSED: dict[str, tuple[Act, type[Exception]]] = {
     "a quarantine without a reason": (lambda s: s.quarantine("penguins@1", reason=""), ReasonMissingError),
     "a release without a reason": (lambda s: s.release("penguins@1", reason=" "), ReasonMissingError),
     "a release of what is not in quarantine": (lambda s: s.release("penguins@1", reason="x"), StatusMoveError),
+    "a tag without a name": (lambda s: s.describe("penguins@1", tags={"": "x"}), InvalidMetadataError),
+    "a note that is too long": (lambda s: s.describe("penguins@1", note="x" * 10_001), InvalidMetadataError),
+    "a description of no model": (lambda s: s.describe_model("pinguins", "x"), ModelNotFoundError),
     "a reason that is too long": (lambda s: s.archive("penguins@1", reason="x" * 1001), InvalidMetadataError),
     "a reason with a NUL": (lambda s: s.archive("penguins@1", reason="a\0b"), InvalidMetadataError),
     "a moment without a zone": (lambda s: s.as_of("penguins", datetime(2026, 1, 1)), InvalidMetadataError),

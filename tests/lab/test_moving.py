@@ -86,6 +86,21 @@ def test_the_other_verbs_of_a_notebook(two: ModuleType) -> None:
     assert two.release("penguins@2", reason="it was one").status == "candidate"
 
 
+def test_a_notebook_and_the_command_describe(two: ModuleType, run: Run) -> None:
+    """A model has a description, a version a note and tags; the command changes the same."""
+    two.describe("penguins", description="of Palmer")
+    two.describe("penguins@1", note="first", tags={"team": "core"})
+    said = run("describe", "penguins@1", "--tag", "stage=a=b", "--untag", "team")
+    version = two.get("penguins@1")
+
+    assert said == (0, "penguins@1 is described\n")
+    assert (version.note, version.tags, two.models()["description"][0]) == ("first", {"stage": "a=b"}, "of Palmer")
+    assert run("describe", "penguins@1", "--tag", "nothing") == (2, "")
+    for reference, words in (("penguins", {"note": "x"}), ("penguins", {}), ("penguins@1", {"description": "x"})):
+        with pytest.raises(InvalidMetadataError):
+            two.describe(reference, **words)
+
+
 @pytest.mark.parametrize("moment", ["", "yesterday evening", "2026-11-24 10:00", "9" * 30, float("nan")])
 def test_what_is_no_moment_is_refused(two: ModuleType, moment: Any) -> None:
     """A text that is no moment, or one without a time zone, is refused with an example of one."""

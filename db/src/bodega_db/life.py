@@ -1,11 +1,11 @@
-"""The verbs of a version's life: promote, roll back, archive, quarantine, release, and aliases; each one transaction.
+"""The verbs of a version's life: promote, roll back, archive, quarantine, release, describe, name; each a transaction.
 
 Moves of one model wait for each other, so that two promotions at once end with one version in production and both on
 record. A version that is already where it shall be stays as it is, and no event says otherwise.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,8 +23,8 @@ from bodega_db.errors import (
     VersionQuarantinedError,
 )
 from bodega_db.lifecycle import Status, may_move, production_line
-from bodega_db.metadata import check_moment, check_reason
-from bodega_db.records import Digest, Holder, Version
+from bodega_db.metadata import change_tags, check_moment, check_note, check_reason
+from bodega_db.records import Digest, Holder, ModelSummary, Version
 from bodega_db.reference import ByNumber, Default, Selector, check_alias, check_model_name, parse_reference
 
 
@@ -136,6 +136,41 @@ class LifecycleVerbs(ABC):
                 raise StatusMoveError(f"{version.reference} is not in quarantine", "")
             return move.to(Status.CANDIDATE)
 
+    # --- words -------------------------------------------------------------------------------------------
+
+    def describe_model(
+        self, name: str, description: str | None, *, reason: str | None = None, actor: str | None = None
+    ) -> ModelSummary:
+        """Say what a model is for; None or a blank text takes the description away."""
+        check_model_name(name)
+        checked = check_note(description)
+        with self._recorded(check_reason(reason), actor) as session:
+            moves.set_description(session, moves.lock_model(session, name), _none_if_blank(checked))
+            return catalog.get_model(session, name)
+
+    def describe(
+        self,
+        reference: str,
+        *,
+        note: str | None = None,
+        tags: Mapping[str, str | None] | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> Version:
+        """Change the note and tags of a version, and nothing else of it; the former ones stay in the history.
+
+        What is not given stays as it is; a blank note takes the note away, and a tag that is None that tag.
+        """
+        checked = check_note(note)
+        with self._moving(reference, check_reason(reason), actor) as move:
+            version = move.version
+            noted = version.note if checked is None else _none_if_blank(checked)
+            tagged = change_tags(version.tags, tags or {})
+            if (noted, tagged) == (version.note, version.tags):
+                return version
+            moves.set_words(move.session, move.model_id, version.number, noted, tagged)
+            return catalog.get_version(move.session, version.model, version.number)
+
     # --- aliases -----------------------------------------------------------------------------------------
 
     def set_alias(self, reference: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> Version:
@@ -198,6 +233,10 @@ def _explicit(reference: str) -> tuple[str, Selector]:
             "A change needs to know which version", "Name it, as in 'penguins@3' or 'penguins@latest'."
         )
     return name, selector
+
+
+def _none_if_blank(text: str | None) -> str | None:
+    return text if text and text.strip() else None
 
 
 def _lock(session: Session, model_id: int, name: str, selector: Selector) -> Move:

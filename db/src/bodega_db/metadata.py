@@ -43,6 +43,12 @@ def check_tags(tags: Mapping[str, Any] | None) -> dict[str, str]:
     return check_storable("tags", dict(tags or {}))
 
 
+def change_tags(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the tags with these set, and those taken away that are None; raise InvalidMetadataError."""
+    given = check_tags({name: value for name, value in changes.items() if value is not None})
+    return {name: value for name, value in tags.items() if name not in changes} | given
+
+
 def check_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return parameters as JSON values; whatever JSON does not know is kept as its repr."""
     return check_storable("params", {str(name): _json_value(value) for name, value in (params or {}).items()})

@@ -1,4 +1,4 @@
-"""The SQL of a version's life: moves between states, aliases, and who held a place when.
+"""The SQL of a version's life: moves between states, words, aliases, and who held a place when.
 
 Functions over a session that never commit, like those of `catalog`.
 """
@@ -60,6 +60,25 @@ def find_archived(session: Session, model_id: int, numbers: list[int]) -> set[in
         VersionRow.model_id == model_id, VersionRow.number.in_(numbers), VersionRow.status == Status.ARCHIVED
     )
     return set(session.execute(statement).scalars())
+
+
+# --- words ---------------------------------------------------------------------------------------------------
+
+
+def set_description(session: Session, model_id: int, description: str | None) -> None:
+    """Say what a model is; the same words again are no change."""
+    statement = update(ModelRow).where(ModelRow.id == model_id).values(description=description)
+    session.execute(statement.execution_options(synchronize_session=False))
+
+
+def set_words(session: Session, model_id: int, number: int, note: str | None, tags: dict[str, str]) -> None:
+    """Give a version a note and tags in place of those it has."""
+    session.execute(
+        update(VersionRow)
+        .where(VersionRow.model_id == model_id, VersionRow.number == number)
+        .values(note=note, tags=tags)
+        .execution_options(synchronize_session=False)
+    )
 
 
 # --- aliases -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         aliases,
         archive,
         as_of,
+        describe,
         promote,
         quarantine,
         release,
@@ -34,6 +35,7 @@ __all__ = [
     "archive",
     "as_of",
     "connect",
+    "describe",
     "diff",
     "disconnect",
     "get",
@@ -50,7 +52,10 @@ __all__ = [
     "versions",
 ]
 
-MOVING = ("aliases", "archive", "as_of", "promote", "quarantine", "release", "remove_alias", "rollback", "set_alias")
+MOVING = (
+    *("aliases", "archive", "as_of", "describe", "promote"),
+    *("quarantine", "release", "remove_alias", "rollback", "set_alias"),
+)
 HOMES = {
     **dict.fromkeys(__all__, "bodega.notebook"),
     **dict.fromkeys(("connect", "disconnect"), "bodega.connections"),

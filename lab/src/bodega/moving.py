@@ -1,10 +1,12 @@
-"""The verbs of a notebook that move versions: promote, roll back, archive, quarantine, release, aliases, as of when."""
+"""The verbs of a notebook for a version's life: promote, roll back, archive, quarantine, describe, name, look back."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import pandas as pd
 from bodega_db.errors import InvalidMetadataError
 from bodega_db.records import Holder, Version
+from bodega_db.store import ModelStore
 
 from bodega.connections import current
 from bodega.receipts import Receipt
@@ -40,6 +42,42 @@ def quarantine(reference: str, *, reason: str) -> Receipt:
 def release(reference: str, *, reason: str) -> Receipt:
     """Make a candidate again of a version in quarantine, after its bytes were hashed anew; needs a reason."""
     return _receipt(current().store.release(reference, reason=reason))
+
+
+def describe(
+    reference: str,
+    *,
+    description: str | None = None,
+    note: str | None = None,
+    tags: Mapping[str, str | None] | None = None,
+    reason: str | None = None,
+) -> None:
+    """Change the note and tags of a version, or, with its name alone, the description of a model.
+
+    What is not given stays; a blank text takes a note or description away, and a tag that is None that tag.
+    """
+    describe_in(current().store, reference, description, note, tags, reason)
+
+
+def describe_in(
+    store: ModelStore,
+    reference: str,
+    description: str | None,
+    note: str | None,
+    tags: Mapping[str, str | None] | None,
+    reason: str | None,
+) -> None:
+    """Describe in a certain store, as `describe` does."""
+    if "@" in reference:
+        if description is not None:
+            raise InvalidMetadataError("A version has no description", "Give it a note, or describe the model.")
+        store.describe(reference, note=note, tags=tags, reason=reason)
+    elif description is None or note is not None or tags:
+        raise InvalidMetadataError(
+            "A model has a description, and notes and tags are of versions", "Name a version, as in 'penguins@3'."
+        )
+    else:
+        store.describe_model(reference, description, reason=reason)
 
 
 def set_alias(reference: str, alias: str, *, reason: str | None = None) -> Receipt:

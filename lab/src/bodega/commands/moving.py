@@ -18,7 +18,7 @@ NeededReason = Annotated[str, typer.Option("--reason", help="Why; it is kept in 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    for command in (promote, rollback, archive, quarantine, release, aliases):
+    for command in (promote, rollback, archive, quarantine, release, describe, aliases):
         app.command()(command)
     app.command("set-alias")(set_alias)
     app.command("remove-alias")(remove_alias)
@@ -65,6 +65,23 @@ def release(reference: Reference, reason: NeededReason, as_json: AsJson = False)
     """Make a candidate again of a version in quarantine, after a check of its bytes."""
     with opened_store() as (store, _):
         _tell(store.release(reference, reason=reason), as_json)
+
+
+def describe(
+    reference: Annotated[str, typer.Argument(help="A version, as in penguins@3, or a model's name.")],
+    description: Annotated[str | None, typer.Option("--description", help="What the model is for.")] = None,
+    note: Annotated[str | None, typer.Option("--note", help="The version's note; '' takes it away.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; may be given again.")] = None,
+    untag: Annotated[list[str] | None, typer.Option("--untag", help="NAME of a tag to take away.")] = None,
+    reason: Reason = None,
+) -> None:
+    """Change the note and tags of a version, or the description of a model."""
+    from bodega.moving import describe_in
+
+    tags = {**dict(_name_and_value(text) for text in tag or []), **dict.fromkeys(untag or [])}
+    with opened_store() as (store, _):
+        describe_in(store, reference, description, note, tags, reason)
+    typer.echo(f"{reference} is described")
 
 
 def set_alias(reference: Reference, alias: Alias, reason: Reason = None, as_json: AsJson = False) -> None:
@@ -120,6 +137,13 @@ def as_of(
     else:
         why = f": {holder.reason}" if holder.reason else ""
         typer.echo(f"{holder.reference} since {holder.since:%Y-%m-%d %H:%M:%S %Z}, by {holder.actor}{why}")
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _tell(version: "Version", as_json: bool) -> None:
