@@ -148,3 +148,38 @@ def test_the_commands_are_listed_without_heavy_imports() -> None:
 
     assert {"models", "versions", "show", "demo"} <= set(done.stdout.split())
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_search_on_the_command_line(run: Run, registered: ModuleType) -> None:
+    """`versions` filters, orders, limits, and shows the fields that were asked for; as JSON it names the next page."""
+    filtered = run("versions", "--filter", "metrics.accuracy>=0.5", "--fields", "model,version,metrics.accuracy")
+    ordered = json.loads(
+        run("versions", "--order", "created", "--limit", "1", "--fields", "model,params.ccp_alpha", "--json")
+    )
+    worded = run("versions", "--text", "birds")
+
+    assert [line.split() for line in filtered.splitlines() if line.strip()][::2] == [
+        ["model", "version", "metrics.accuracy"],
+        ["penguins", "1", "0.9"],
+    ]
+    assert ordered["versions"] == [{"model": "penguins", "params.ccp_alpha": 0.0}]
+    assert ordered["next"]
+    assert "team" not in worded
+    assert run("versions", "--text", "nobody wrote this") == "No version is like that.\n"
+
+
+def test_what_serves_and_what_happened(run: Run, registered: ModuleType) -> None:
+    """`resolve` tells why a version serves, `history` what happened to a model, newest first."""
+    registered.promote("penguins@1", reason="the only one with an accuracy")
+
+    assert run("resolve", "penguins@best:accuracy") == "penguins@1: the highest accuracy: 0.9\n"
+    assert json.loads(run("resolve", "penguins", "--json")) == {
+        "model": "penguins",
+        "version": 1,
+        "chosen": "in production",
+    }
+    newest = next(line for line in run("history", "penguins").splitlines() if "status" in line)
+    assert "candidate → production" in newest
+    assert newest.rstrip().endswith("the only one with an accuracy")
+    events = json.loads(run("history", "penguins", "--json"))["events"]
+    assert [event["event"] for event in events] == ["status", "registered", "registered", "model created"]

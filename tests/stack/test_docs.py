@@ -17,7 +17,14 @@ from conftest import Api
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-WITH_SNIPPETS = ("README.md", "docs/life.md", "docs/prediction.md", "docs/registration.md")
+WITH_SNIPPETS = (
+    "README.md",
+    "docs/choosing.md",
+    "docs/life.md",
+    "docs/prediction.md",
+    "docs/registration.md",
+    "docs/search.md",
+)
 ADDRESS = "http://127.0.0.1:8000"
 ANYTHING = "…"
 

@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from bodega_db.records import ModelSummary, Version, VersionSummary
-from pydantic import BaseModel, Field
+import orjson
+from bodega_db.fields import Fields
+from bodega_db.records import ModelSummary, Version, VersionPage, VersionSummary
+from fastapi import Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from bodega_api.loaded import LoadFailure
+from bodega_api.loaded import LoadedVersions, LoadFailure
 from bodega_api.problems import type_and_title
 
 
@@ -39,10 +42,16 @@ class VersionAnswer(BaseModel):
     )
 
 
-class VersionList(BaseModel):
-    """Versions, newest first."""
+class SelectedVersion(BaseModel):
+    """A version with the fields that ?fields= names, in that order; metrics.NAME stands under its full name."""
 
-    versions: list[VersionAnswer]
+    model_config = ConfigDict(extra="allow")
+
+
+class VersionList(BaseModel):
+    """Versions in the order that was asked for."""
+
+    versions: list[VersionAnswer] | list[SelectedVersion]
     next: str | None = Field(description="the value of ?after= for the next page; null on the last one")
 
 
@@ -102,6 +111,22 @@ class HealthAnswer(BaseModel):
     snapshot_age_seconds: float | None = Field(
         default=None, description="how long ago it was certain that no choice in memory had changed"
     )
+
+
+def list_response(page: VersionPage, loaded: LoadedVersions, fields: Fields | None) -> Response:
+    """Answer with a page of versions, straight from the records: a list has many, and each was checked when written."""
+    versions = [_listed(version, loaded.failure(version), fields) for version in page.versions]
+    return Response(
+        orjson.dumps({"versions": versions, "next": page.next}, option=orjson.OPT_UTC_Z), media_type="application/json"
+    )
+
+
+def _listed(version: VersionSummary, failure: LoadFailure | None, fields: Fields | None) -> dict[str, Any]:
+    answer = VersionSummary.to_dict(version)
+    if fields is not None:
+        return fields.of(answer | {"params": dict(version.params)})
+    problem = load_problem(failure)
+    return answer if problem is None else answer | {"problem": problem.model_dump(mode="json")}
 
 
 def version_answer(version: VersionSummary, failure: LoadFailure | None) -> VersionAnswer:

@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from bodega_db.fields import read_fields
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from bodega_api.answers import (
     ModelAnswer,
     ProblemAnswer,
     VersionDetail,
     VersionList,
+    list_response,
     model_answer,
     version_answer,
     version_detail,
@@ -21,23 +23,27 @@ LARGEST_NUMBER = 2**31 - 1
 router = APIRouter(tags=["catalog"], responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}})
 
 
-@router.get("/models", dependencies=[Depends(only_parameters("model", "after", "limit"))])
+PARAMETERS = ("model", "filter", "text", "order", "fields", "after", "limit")
+
+
+@router.get("/models", dependencies=[Depends(only_parameters(*PARAMETERS))], responses={"200": {"model": VersionList}})
 def list_versions(
     store: Store,
     loaded: Loaded,
     model: Annotated[str | None, Query(description="only versions of this model")] = None,
-    after: Annotated[
-        str | None, Query(min_length=1, description="continue behind this version, as in penguins@3")
+    filter: Annotated[
+        str | None, Query(description="as in: status=production and metrics.f1>=0.9 and tags.team=core")
     ] = None,
+    text: Annotated[str | None, Query(description="words in the name, the note or the tags")] = None,
+    order: Annotated[str, Query(description="created, version or metrics.NAME; with '-' downwards")] = "-created",
+    fields: Annotated[str | None, Query(description="only these of each version, as in: version,metrics.f1")] = None,
+    after: Annotated[str | None, Query(min_length=1, description="the `next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 100,
-) -> VersionList:
-    """List model versions, newest first."""
-    found = store.versions(model, after=after, limit=limit + 1)
-    page = found[:limit]
-    return VersionList(
-        versions=[version_answer(version, loaded.failure(version)) for version in page],
-        next=page[-1].reference if len(found) > limit else None,
-    )
+) -> Response:
+    """List model versions, newest first unless ordered otherwise."""
+    chosen = None if fields is None else read_fields(fields)
+    page = store.search(model, filter=filter, text=text, order=order, after=after, limit=limit)
+    return list_response(page, loaded, chosen)
 
 
 @router.get("/models/{name}", dependencies=[Depends(only_parameters())])

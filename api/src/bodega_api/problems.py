@@ -59,6 +59,9 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     ParameterError: Kind(422, "parameter", "A parameter does not fit"),
     errors.InvalidReferenceError: Kind(422, "version-reference", "The version cannot be read"),
     errors.InvalidNameError: Kind(422, "model-name", "That is not a model name"),
+    errors.InvalidFilterError: Kind(422, "filter", "The filter cannot be read"),
+    errors.InvalidSearchError: Kind(422, "search", "There is no such search"),
+    errors.SearchTimeoutError: Kind(422, "search-timeout", "The search takes too long"),
     errors.ModelNotFoundError: Kind(404, "model-not-found", "There is no such model"),
     errors.ModelAmbiguousError: Kind(422, "model-ambiguous", "No model is named"),
     errors.VersionNotFoundError: Kind(404, "version-not-found", "There is no such version"),
@@ -121,6 +124,8 @@ def _answer_bodega_error(_: Request, error: errors.BodegaError) -> Response:
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InputError) and error.problems:
         extra["errors"] = list(error.problems)
+    if isinstance(error, errors.InvalidFilterError):
+        extra["errors"] = [{"parameter": "filter", "position": error.position, "detail": error.fault}]
     if isinstance(error, errors.UntrustedTypeError):
         extra["types"] = list(error.types[:20])
     return problem(kind, error.message, error.advice, **extra)

@@ -1,5 +1,6 @@
 """Every SQL statement of Bodega: functions over a session that return records and never commit."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -197,21 +198,6 @@ def get_only_model_name(session: Session) -> str:
     return names[0]
 
 
-def list_versions(
-    session: Session, model: str | None = None, after: Version | None = None, limit: int | None = None
-) -> list[VersionSummary]:
-    """Return versions, newest first; `after` continues behind the last one of an earlier list."""
-    statement = select(*SUMMARY).join(ModelRow).order_by(VersionRow.id.desc()).limit(limit)
-    if model is not None:
-        get_model(session, model)
-        statement = statement.where(ModelRow.name == model)
-    if after is not None:
-        last = select(VersionRow.id).join(ModelRow)
-        last = last.where(ModelRow.name == after.model, VersionRow.number == after.number)
-        statement = statement.where(VersionRow.id < last.scalar_subquery())
-    return [_summary(row) for row in session.execute(statement)]
-
-
 def get_version(session: Session, name: str, number: int) -> Version:
     """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
     row = session.execute(_details().where(ModelRow.name == name, VersionRow.number == number)).one_or_none()
@@ -326,7 +312,6 @@ def _details() -> Select[Any]:
 
 
 def _models() -> Select[Any]:
-    versions = select(func.count()).where(VersionRow.model_id == ModelRow.id).scalar_subquery()
     production = (
         select(VersionRow.number)
         .where(VersionRow.model_id == ModelRow.id, VersionRow.status == Status.PRODUCTION)
@@ -335,7 +320,7 @@ def _models() -> Select[Any]:
     return select(
         ModelRow.name,
         ModelRow.description,
-        versions.label("versions"),
+        (ModelRow.last_version - ModelRow.deleted).label("versions"),
         ModelRow.last_version,
         production.label("production"),
         ModelRow.created_at,
@@ -347,8 +332,12 @@ def _model(row: Row[Any]) -> ModelSummary:
     return ModelSummary(**row._mapping)
 
 
-def _summary(row: Row[Any]) -> VersionSummary:
-    return VersionSummary(**_plain(row))
+def summary(row: Row[Any], without: Iterable[str] = ()) -> VersionSummary:
+    """Make the record of a row that has the columns of SUMMARY, and perhaps some more that it does without."""
+    values = _plain(row)
+    for name in without:
+        del values[name]
+    return VersionSummary(**values)
 
 
 def _version(row: Row[Any]) -> Version:

@@ -16,6 +16,7 @@ from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, S
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
 CONNECT_SECONDS = 10
+STATEMENT_SECONDS = 30
 
 T = TypeVar("T")
 
@@ -54,8 +55,8 @@ def create_catalog_engine(
     """Open a pool of connections to Postgres; nothing is connected before the first use.
 
     A connection that died is replaced before it is used, a connection attempt ends after ten seconds, and no
-    statement runs longer than thirty. With patience, in whole seconds from 2, no wait is longer: for a free
-    connection, for a new one, or for an answer.
+    statement runs longer than thirty. With patience, in whole seconds from 2, no wait is longer (for a free
+    connection, for a new one, or for an answer), and Postgres ends a statement a second before.
     """
     try:
         parsed = make_url(url)
@@ -76,7 +77,7 @@ def create_catalog_engine(
         connect_args={
             "connect_timeout": patience or CONNECT_SECONDS,
             "application_name": application,
-            "options": "-c statement_timeout=30s -c timezone=UTC",
+            "options": f"-c statement_timeout={patience - 1 if patience else STATEMENT_SECONDS}s -c timezone=UTC",
         },
     )
     if patience:

@@ -45,6 +45,28 @@ class InvalidReferenceError(BodegaError):
     hint = "Write NAME@VERSION; VERSION is a number, 'latest', 'production', an alias or 'best:METRIC[:min]'."
 
 
+class InvalidFilterError(BodegaError):
+    """A filter that is not in the grammar; `position` is the first character, counted from 1, that does not fit."""
+
+    hint = "docs/search.md explains filters, as in 'status=production and metrics.f1>=0.9'."
+
+    def __init__(self, message: str, position: int = 1, hint: str | None = None) -> None:
+        super().__init__(f"At character {position} of the filter: {message}", hint)
+        self.fault, self.position = message, position
+
+
+class InvalidSearchError(BodegaError):
+    """An order, a choice of fields or a place to continue from that a search does not have."""
+
+    hint = "docs/search.md explains searches."
+
+
+class SearchTimeoutError(BodegaError):
+    """The search took longer than the time that one may take."""
+
+    hint = "Narrow it: name a model, or compare a status, a tag or a metric for fewer versions."
+
+
 class InvalidMetadataError(BodegaError):
     """Metrics, params, tags or a note that cannot be kept in the catalog."""
 

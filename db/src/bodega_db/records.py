@@ -156,6 +156,14 @@ class Version(VersionSummary):
 
 
 @dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Some versions of a longer list, and where the next page begins; None behind the last one."""
+
+    versions: tuple[VersionSummary, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """The version that answers for a reference, why it was chosen, and the last change of the catalog that was seen."""
 

@@ -32,7 +32,13 @@ RIGHTS: Mapping[str, Mapping[str, Mapping[Verb, Columns]]] = {
             "UPDATE": ("description", "last_version"),
         },
         "version": {**READ, "INSERT": REGISTERED, "UPDATE": ("status", "tags", "note")},
-        "alias": {**READ, "INSERT": WHOLE, "UPDATE": ("version_id",), "DELETE": WHOLE},
+        "metric": READ,
+        "alias": {
+            **READ,
+            "INSERT": ("model_id", "name", "version_id"),
+            "UPDATE": ("version_id",),
+            "DELETE": WHOLE,
+        },
         "event": READ,
         "generation": READ,
         "store": READ,
@@ -41,6 +47,7 @@ RIGHTS: Mapping[str, Mapping[str, Mapping[Verb, Columns]]] = {
     API: {
         "model": READ,
         "version": READ,
+        "metric": READ,
         "alias": READ,
         "event": READ,
         "generation": READ,
@@ -48,7 +55,8 @@ RIGHTS: Mapping[str, Mapping[str, Mapping[Verb, Columns]]] = {
         "alembic_version": READ,
     },
 }
-QUARANTINE = "quarantine_version"
+# What both may call: the one move that a reader may make, and the words of a version, which a search looks for.
+ROUTINES = ("quarantine_version", "version_words")
 
 # Of the hundred that Postgres gives by default, so that neither role can lock out the other, or the owner.
 CONNECTIONS: Mapping[str, int] = {LAB: 30, API: 60}
@@ -141,7 +149,7 @@ def _apply(connection: Connection, passwords: Mapping[str, str]) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
     _check_caller(connection)
     tables, routines = (_names(connection, query) for query in (OWN_TABLES, OWN_ROUTINES))
-    if missing := set().union(*RIGHTS.values(), {QUARANTINE}) - tables - routines:
+    if missing := set().union(*RIGHTS.values(), ROUTINES) - tables - routines:
         raise CatalogNotMigratedError(
             f"{connection.info.user} owns no {_listed(missing)} in this database",
             "Run `bodega migrate` as that role, then apply the roles.",
@@ -210,7 +218,7 @@ def _grants(database: str) -> list[sql.Composed]:
     return [
         sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), roles),
         sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(roles),
-        sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.Identifier(QUARANTINE), roles),
+        sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(_identifiers(ROUTINES), roles),
         *(
             sql.SQL("GRANT {} ON TABLE {} TO {}").format(_verbs(verbs), sql.Identifier(table), sql.Identifier(role))
             for role, tables in RIGHTS.items()

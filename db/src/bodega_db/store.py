@@ -20,7 +20,6 @@ from bodega_db.errors import (
     CatalogUnavailableError,
     FormatNotAllowedError,
     IdempotencyConflictError,
-    InvalidReferenceError,
     ModelNotFoundError,
 )
 from bodega_db.formats import Policy, dump
@@ -34,10 +33,21 @@ from bodega_db.metadata import (
     check_tags,
 )
 from bodega_db.migrate import HEAD
-from bodega_db.records import Changes, Digest, Event, ModelSummary, Registration, Resolution, Version, VersionSummary
-from bodega_db.reference import ByNumber, check_model_name, parse_reference, parse_selector
+from bodega_db.records import (
+    Changes,
+    Digest,
+    Event,
+    ModelSummary,
+    Registration,
+    Resolution,
+    Version,
+    VersionPage,
+    VersionSummary,
+)
+from bodega_db.reference import check_model_name, parse_reference, parse_selector
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
+from bodega_db.search import find_page, read_search
 from bodega_db.settings import Settings
 from bodega_db.watching import Tell, Watcher
 
@@ -190,12 +200,36 @@ class ModelStore(LifecycleVerbs):
             return catalog.get_only_model_name(session)
 
     def versions(
-        self, model: str | None = None, *, after: str | None = None, limit: int | None = None
+        self,
+        model: str | None = None,
+        *,
+        filter: str | None = None,
+        text: str | None = None,
+        order: str | None = None,
+        limit: int | None = None,
     ) -> list[VersionSummary]:
-        """Return versions, newest first, of one model or of all; `after` is the reference of the last one seen."""
+        """Return versions, newest first, as `search` finds them, and all of them unless limited."""
+        return list(self.search(model, filter=filter, text=text, order=order, limit=limit).versions)
+
+    def search(
+        self,
+        model: str | None = None,
+        *,
+        filter: str | None = None,
+        text: str | None = None,
+        order: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> VersionPage:
+        """Return a page of versions, of one model or of all: docs/search.md explains filters, texts and orders.
+
+        `after` is the `next` of the page before. Raises ModelNotFoundError, InvalidFilterError, InvalidSearchError, or
+        SearchTimeoutError.
+        """
+        name = model and _existing_name(model)
+        search = read_search(name, filter=filter, text=text, order=order, after=after, limit=limit)
         with self._transaction() as session:
-            last = catalog.get_version(session, *_numbered(after)) if after else None
-            return catalog.list_versions(session, model and _existing_name(model), last, limit)
+            return find_page(session, search)
 
     def get(self, name: str, number: int) -> Version:
         """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
@@ -286,10 +320,3 @@ def _existing_name(name: str) -> str:
         return check_model_name(name)
     except BodegaError as exc:
         raise ModelNotFoundError("There is no model of that name") from exc
-
-
-def _numbered(reference: str) -> tuple[str, int]:
-    name, selector = parse_reference(reference)
-    if not isinstance(selector, ByNumber):
-        raise InvalidReferenceError("A list continues behind a numbered version, as in 'penguins@3'", "")
-    return name, selector.number

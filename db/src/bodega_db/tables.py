@@ -1,6 +1,7 @@
 """The tables of the catalog, as Postgres has them after the migrations; triggers stand in the migrations alone."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Numeric,
     Text,
     UniqueConstraint,
     Uuid,
@@ -24,6 +26,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,127}$"
 STATUSES = ("candidate", "production", "archived", "quarantined")
+FORMATS = ("skops", "joblib")
+SERVABLE = "status IN ('candidate', 'production')"
 
 
 class Base(DeclarativeBase):
@@ -49,12 +53,14 @@ class ModelRow(Base):
         UniqueConstraint("name"),
         CheckConstraint(f"name ~ '{NAME_PATTERN}'", name="name"),
         CheckConstraint("last_version >= 0", name="last_version"),
+        CheckConstraint("deleted BETWEEN 0 AND last_version", name="deleted"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     name: Mapped[str]
     description: Mapped[str | None]
     last_version: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    deleted: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     created_by: Mapped[str]
 
@@ -70,12 +76,20 @@ class VersionRow(Base):
         CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
         CheckConstraint("size_bytes > 0", name="size_bytes"),
         CheckConstraint(f"status IN ({', '.join(map(repr, STATUSES))})", name="status"),
-        CheckConstraint("format IN ('skops', 'joblib')", name="format"),
+        CheckConstraint(f"format IN ({', '.join(map(repr, FORMATS))})", name="format"),
         CheckConstraint("jsonb_typeof(metrics) = 'object'", name="metrics"),
         CheckConstraint("jsonb_typeof(tags) = 'object'", name="tags"),
         Index("version_one_production", "model_id", unique=True, postgresql_where=text("status = 'production'")),
         Index("version_generation_idx", "generation"),
         Index("version_sha256_idx", "sha256"),
+        Index("version_created_at_idx", "created_at", "id"),
+        Index("version_model_created_at_idx", "model_id", "created_at", "id"),
+        Index("version_status_idx", "status", "created_at", "id"),
+        Index("version_model_status_idx", "model_id", "status", "created_at", "id"),
+        Index("version_servable_idx", "model_id", "number", postgresql_where=text(SERVABLE)),
+        Index("version_tags_idx", "tags", postgresql_using="gin", postgresql_ops={"tags": "jsonb_path_ops"}),
+        Index("version_params_idx", "params", postgresql_using="gin", postgresql_ops={"params": "jsonb_path_ops"}),
+        Index("version_words_idx", text("version_words(note, tags)"), postgresql_using="gin"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -102,6 +116,24 @@ class VersionRow(Base):
     created_by: Mapped[str]
 
 
+class MetricRow(Base):
+    """One metric of one version, beside its row so that versions can be ordered by it; triggers keep it in step."""
+
+    __tablename__ = "metric"
+    __table_args__ = (
+        Index("metric_servable_idx", "model_id", "name", "value", "number", postgresql_where=text("servable")),
+        Index("metric_model_value_idx", "model_id", "name", "value", "version_id"),
+        Index("metric_value_idx", "name", "value", "version_id"),
+    )
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id", ondelete="CASCADE"), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    number: Mapped[int] = mapped_column(Integer)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[Decimal] = mapped_column(Numeric)
+    servable: Mapped[bool]
+
+
 class AliasRow(Base):
     """A movable name for one version of a model."""
 
@@ -115,6 +147,7 @@ class AliasRow(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    protected: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class EventRow(Base):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         rollback,
         set_alias,
     )
-    from bodega.notebook import diff, get, history, load, models, register, versions
+    from bodega.notebook import diff, get, history, load, models, register, resolve, versions
 
 __all__ = [
     "BodegaError",
@@ -47,6 +47,7 @@ __all__ = [
     "register",
     "release",
     "remove_alias",
+    "resolve",
     "rollback",
     "set_alias",
     "versions",

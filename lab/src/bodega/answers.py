@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from bodega_db.records import ModelSummary, Version, VersionSummary
+from bodega_db.fields import Fields
+from bodega_db.records import Event, ModelSummary, Version, VersionSummary
 
 
-def version_answer(version: VersionSummary) -> dict[str, Any]:
-    """Return a version as lists show it, like one entry of GET /models."""
-    return VersionSummary.to_dict(version) | {"created_at": timestamp(version.created_at)}
+def version_answer(version: VersionSummary, fields: Fields | None = None) -> dict[str, Any]:
+    """Return a version as lists show it, like one entry of GET /models, or only these fields of it."""
+    answer = VersionSummary.to_dict(version) | {"created_at": timestamp(version.created_at)}
+    return answer if fields is None else fields.of(answer | {"params": dict(version.params)})
 
 
 def version_detail(version: Version) -> dict[str, Any]:
@@ -26,6 +28,20 @@ def model_answer(model: ModelSummary) -> dict[str, Any]:
         "version_count": model.versions,
         "created_at": timestamp(model.created_at),
         "created_by": model.created_by,
+    }
+
+
+def event_answer(event: Event) -> dict[str, Any]:
+    """Return one change of the catalog, like GET /models/{name}/history."""
+    return {
+        "id": event.id,
+        "at": timestamp(event.at),
+        "event": event.kind,
+        "version": event.number,
+        "actor": event.actor,
+        "reason": event.reason,
+        "before": event.before,
+        "after": event.after,
     }
 
 

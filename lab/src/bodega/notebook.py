@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from bodega_db.errors import InvalidReferenceError
-from bodega_db.records import Version
+from bodega_db.records import Resolution, Version
 
 from bodega import frames
 from bodega.comparisons import Comparison
@@ -76,9 +76,27 @@ def models() -> pd.DataFrame:
     return frames.models_frame(current().store.models())
 
 
-def versions(name: str | None = None) -> pd.DataFrame:
-    """Return the versions of a model, or of all models, newest first, with a column for each metric."""
-    return frames.versions_frame(current().store.versions(name))
+def versions(
+    name: str | None = None,
+    *,
+    filter: str | None = None,
+    text: str | None = None,
+    order: str | None = None,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Return the versions of a model, or of all models, newest first, with a column for each metric.
+
+    A `filter` as in "status=production and metrics.f1>=0.9" keeps those that fulfil it, a `text` those with its words
+    in name, note or tags; `order` is created, version or metrics.NAME, with a '-' before it for the largest first.
+    Raises InvalidFilterError with the place in the filter, or InvalidSearchError.
+    """
+    found = current().store.versions(name, filter=filter, text=text, order=order, limit=limit)
+    return frames.versions_frame(found)
+
+
+def resolve(reference: str) -> Resolution:
+    """Return which version serves for a reference, and why: 'penguins', 'penguins@best:accuracy', 'penguins@stable'."""
+    return current().store.resolve(_checked(reference))
 
 
 def history(name: str) -> pd.DataFrame:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, under the names that the API's answers use.")]
 
+NEWEST = "-created"
+NONE_FOUND = "No version is like that."
 WIDEST = 100_000  # columns of a pipe or a file
 
 
@@ -22,6 +24,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(versions)
     app.command()(show)
     app.command()(diff)
+    app.command()(resolve)
+    app.command()(history)
 
 
 def models(as_json: AsJson = False) -> None:
@@ -41,25 +45,90 @@ def models(as_json: AsJson = False) -> None:
     write_table(columns, rows, "There is no model yet: register one with bodega.register(…) in a notebook.")
 
 
-def versions(name: Annotated[str, typer.Argument(help="The model's name.")], as_json: AsJson = False) -> None:
-    """List the versions of a model, newest first."""
+def versions(
+    name: Annotated[str | None, typer.Argument(help="The model's name; without one, versions of all.")] = None,
+    filter: Annotated[
+        str | None, typer.Option("--filter", help="As in 'status=production and metrics.f1>=0.9'")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Words in the name, the note or the tags.")] = None,
+    order: Annotated[
+        str, typer.Option("--order", help="created, version or metrics.NAME; '-' downwards.")
+    ] = "-created",
+    fields: Annotated[str | None, typer.Option("--fields", help="Only these, as in version,status,metrics.f1.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="No more than so many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the versions of a model, newest first, or those that a search finds."""
+    from bodega_db.fields import read_fields
+
     from bodega.answers import version_answer
 
+    chosen = read_fields(fields) if fields is not None else None
     with opened_store() as (store, _):
-        answers = [version_answer(version) for version in store.versions(name)]
+        page = store.search(name, filter=filter, text=text, order=order, limit=limit)
+    answers = [version_answer(version, chosen) for version in page.versions]
     if as_json:
-        write_json({"versions": answers, "next": None})
-        return
+        write_json({"versions": answers, "next": page.next})
+    elif chosen is not None:
+        write_table(chosen.names, [list(answer.values()) for answer in answers], NONE_FOUND)
+    else:
+        _write_versions(answers, f"Model {name} has no versions." if name and not (filter or text) else NONE_FOUND)
+
+
+def _write_versions(answers: Sequence[dict[str, Any]], if_empty: str) -> None:
+    models = len({answer["model"] for answer in answers}) > 1
     metrics = list(dict.fromkeys(metric for answer in answers for metric in answer["metrics"]))
     rows = [
         (
+            *([a["model"]] if models else []),
             *(a["version"], a["status"], *(short(a["metrics"].get(metric)) for metric in metrics)),
             *(a["sha256"][:12], day(a["created_at"]), a["created_by"], a["note"]),
         )
         for a in answers
     ]
     columns = ("version", "status", *metrics, "sha256", "created", "by", "note")
-    write_table(columns, rows, f"Model {name} has no versions.")
+    write_table((*(["model"] if models else []), *columns), rows, if_empty)
+
+
+def resolve(
+    reference: Annotated[str, typer.Argument(help="As in penguins, penguins@latest or penguins@best:accuracy.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell which version serves for a reference, and why."""
+    with opened_store() as (store, _):
+        resolution = store.resolve(reference)
+    version = resolution.version
+    if as_json:
+        write_json({"model": version.model, "version": version.number, "chosen": resolution.reason})
+    else:
+        typer.echo(f"{version.reference}: {resolution.reason}")
+
+
+def history(name: Annotated[str, typer.Argument(help="The model's name.")], as_json: AsJson = False) -> None:
+    """Tell what happened to a model, newest first: when, what, who and why."""
+    from bodega.answers import event_answer
+
+    with opened_store() as (store, _):
+        events = [event_answer(event) for event in store.history(name)]
+    if as_json:
+        write_json({"events": events})
+        return
+    rows = [
+        (day(e["at"]), e["event"], e["version"], _change(e["before"], e["after"]), e["actor"], e["reason"])
+        for e in events
+    ]
+    write_table(("when", "event", "version", "change", "by", "reason"), rows, f"Nothing happened to {name}.")
+
+
+def _change(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+    """Write what an event changed: 'candidate → production'."""
+    was, became = before or {}, after or {}
+    changed = [key for key in {**was, **became} if was.get(key) != became.get(key) and key not in ("sha256", "alias")]
+    return "; ".join(f"{_word(was.get(key))} → {_word(became.get(key))}" for key in changed)
+
+
+def _word(value: Any) -> str:
+    return "–" if value in (None, "", {}) else str(value)
 
 
 def show(

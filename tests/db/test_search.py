@@ -1,0 +1,192 @@
+"""Searching versions: filters, words, orders and pages over real rows, against a plain reading of them."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from itertools import product
+from typing import Any
+
+import psycopg
+import pytest
+from bodega_db import migrate
+from bodega_db.errors import InvalidSearchError, ModelNotFoundError, SearchTimeoutError
+from bodega_db.records import Version
+from bodega_db.store import ModelStore
+from gallery import enter, penguins, weaker_penguins
+
+SAID: tuple[dict[str, Any], ...] = (
+    {"metrics": {"f1": 0.5, "loss": 2}, "tags": {"team": "core"}, "note": "A first baseline", "params": {"C": 1}},
+    {"metrics": {"f1": 0.75}, "tags": {"team": "web", "stage": "it's"}, "params": {"C": 0.1, "solver": "lbfgs"}},
+    {"metrics": {"f1": 0.75, "loss": 0.25}, "note": "the base of it all", "params": {"C": None, "warm": True}},
+    {"params": {"C": "1"}, "tags": {"stage": "core"}},
+)
+
+
+@pytest.fixture
+def versions(store: ModelStore) -> list[Version]:
+    """Four versions of penguins and one of whales, of different statuses."""
+    entered = [enter(store, "penguins", weaker_penguins(), **said) for said in SAID]
+    entered.append(enter(store, "whales", penguins(), metrics={"f1": 0.6}, actor="ana"))
+    store.promote("penguins@2")
+    store.archive("penguins@1")
+    store.quarantine("penguins@4", reason="a drill")
+    store.set_alias("penguins@3", "stable")
+    return entered
+
+
+def found(store: ModelStore, **search: Any) -> str:
+    """Write what a search finds as 'p3 p2'."""
+    return " ".join(f"{version.model[0]}{version.number}" for version in store.versions(**search))
+
+
+FILTERS = {
+    "status=production": "p2",
+    "status in (archived, quarantined)": "p4 p1",
+    "status!=candidate": "p4 p2 p1",
+    "model=whales": "w1",
+    "model!=whales and version>=3": "p4 p3",
+    "number in (1, 4)": "w1 p4 p1",
+    "alias=stable": "p3",
+    "alias!=stable and model=penguins": "p4 p2 p1",
+    "created_by=ana": "w1",
+    "format=skops and size_bytes>0": "w1 p4 p3 p2 p1",
+    "created>=2020-01-01 and created<2999-12-31": "w1 p4 p3 p2 p1",
+    "created<2020-01-01": "",
+    "metrics.f1>=0.75": "p3 p2",
+    "metrics.f1=0.75 and metrics.loss<1": "p3",
+    "metrics.f1!=0.75": "w1 p1",
+    "metrics.loss=2.0": "p1",
+    "metrics.none>0": "",
+    "tags.team=core": "p1",
+    "tags.team!=core": "p2",
+    'tags.stage in (core, "it\'s")': "p4 p2",
+    "params.C=1": "p1",
+    'params.C="1"': "p4",
+    "params.C=null": "p3",
+    "params.C!=1": "p4 p3 p2",
+    "params.C<1": "p2",
+    "params.C<=1": "p2 p1",
+    "params.warm=true": "p3",
+    "params.solver>=a": "p2",
+}
+
+
+@pytest.mark.parametrize(("filter", "expected"), FILTERS.items())
+@pytest.mark.usefixtures("versions")
+def test_a_filter_keeps_the_versions_that_fulfil_it(filter: str, expected: str, store: ModelStore) -> None:
+    """Each comparison means what it says; a version without the metric, param or tag fulfils none of them."""
+    assert found(store, filter=filter) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    {
+        "base": "p3 p1",
+        "BASE it": "p3",
+        "core": "p4 p1",
+        "whale": "w1",
+        "penguins baseline": "p1",
+        "it's": "p2",
+        "' & | ! : * \\": "",
+        "  ": "w1 p4 p3 p2 p1",
+    }.items(),
+)
+@pytest.mark.usefixtures("versions")
+def test_words_are_found_in_names_notes_and_tags(text: str, expected: str, store: ModelStore) -> None:
+    """Each word begins a word of the note or a tag, or stands in the name; no character is an operator."""
+    assert found(store, text=text) == expected
+
+
+ORDERS = {
+    ("penguins", "version"): "p1 p2 p3 p4",
+    ("penguins", "-version"): "p4 p3 p2 p1",
+    (None, "created"): "p1 p2 p3 p4 w1",
+    (None, "-created"): "w1 p4 p3 p2 p1",
+    (None, "metrics.f1"): "p1 w1 p2 p3",
+    (None, "-metrics.f1"): "p3 p2 w1 p1",
+    ("penguins", "-metrics.loss"): "p1 p3",
+}
+
+
+@pytest.mark.parametrize(("case", "limit"), list(product(ORDERS, [1, 2, 3, 50])))
+@pytest.mark.usefixtures("versions")
+def test_pages_together_are_the_list_in_its_order(case: tuple[str | None, str], limit: int, store: ModelStore) -> None:
+    """Following `next` gives every version once, in order, whatever the size of a page; without the metric, none."""
+    model, order = case
+    page = store.search(model, order=order, limit=limit)
+    seen = list(page.versions)
+    while page.next is not None:
+        assert len(page.versions) == limit
+        page = store.search(model, order=order, limit=limit, after=page.next)
+        seen.extend(page.versions)
+
+    assert " ".join(f"{version.model[0]}{version.number}" for version in seen) == ORDERS[case]
+
+
+def test_a_page_continues_behind_a_version_that_is_gone(
+    store: ModelStore, versions: list[Version], sql_connection: "psycopg.Connection[Any]"
+) -> None:
+    """The version that a page ended with may be deleted meanwhile."""
+    page = store.search("penguins", order="version", limit=1)
+    sql_connection.execute("DELETE FROM version WHERE number = 1 AND status = 'archived'")
+
+    following = store.search("penguins", order="version", limit=1, after=page.next)
+
+    assert [version.reference for version in following.versions] == ["penguins@2"]
+    assert store.model("penguins").versions == 3
+
+
+def test_what_cannot_be_searched_is_refused(store: ModelStore) -> None:
+    """An unknown model, an order that there is not, and too long a text are errors, each its own."""
+    with pytest.raises(ModelNotFoundError):
+        store.search("unicorns", filter="status=production")
+    for search in ({"order": "size"}, {"after": "x"}, {"text": "word " * 11}, {"text": "a\0"}):
+        with pytest.raises(InvalidSearchError):
+            store.search(**search)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_search_that_takes_too_long_is_ended_with_its_reason(
+    connect: Callable[..., ModelStore], database_url: str
+) -> None:
+    """A search beyond its time says so, and the next one is answered."""
+    store = connect(database_url=f"{database_url}?options=-c%20statement_timeout%3D300")
+    with psycopg.connect(database_url) as blocking:
+        blocking.execute("LOCK TABLE version")
+        with pytest.raises(SearchTimeoutError):
+            store.versions()
+
+    assert len(store.versions()) == 5
+
+
+def test_metrics_are_rows_in_step_with_their_versions(
+    store: ModelStore, versions: list[Version], sql_connection: "psycopg.Connection[Any]"
+) -> None:
+    """Each metric has a row, which tells whether its version may be served, and goes with it."""
+    rows = "SELECT number, name, value, servable FROM metric ORDER BY model_id, number, name"
+    before = sql_connection.execute(rows).fetchall()
+    sql_connection.execute("DELETE FROM version WHERE number = 1 AND status = 'archived'")
+
+    assert before == [
+        (1, "f1", Decimal("0.5"), False),
+        (1, "loss", Decimal(2), False),
+        (2, "f1", Decimal("0.75"), True),
+        (3, "f1", Decimal("0.75"), True),
+        (3, "loss", Decimal("0.25"), True),
+        (1, "f1", Decimal("0.6"), True),
+    ]
+    assert sql_connection.execute(rows).fetchall() == before[2:]
+
+
+def test_the_migration_makes_rows_of_the_metrics_that_there_are(
+    database_url: str, store: ModelStore, versions: list[Version], sql_connection: "psycopg.Connection[Any]"
+) -> None:
+    """A catalog with versions is migrated with all their metrics and the count of the deleted."""
+    rows = "SELECT version_id, name, value, servable, number FROM metric ORDER BY 1, 2"
+    before = sql_connection.execute(rows).fetchall()
+    migrate.downgrade(database_url, "0003")
+    sql_connection.execute("DELETE FROM version WHERE number = 4")
+
+    migrate.upgrade(database_url)
+
+    assert sql_connection.execute(rows).fetchall() == before  # the deleted one had no metrics
+    assert (store.model("penguins").versions, store.model("penguins").last_version) == (3, 4)
