@@ -13,7 +13,13 @@ import psycopg
 import pytest
 from bodega_db import migrate
 from bodega_db.environment import default_actor
-from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, RolesError, SettingsError
+from bodega_db.errors import (
+    CatalogNotMigratedError,
+    CatalogUnavailableError,
+    NotPermittedError,
+    RolesError,
+    SettingsError,
+)
 from bodega_db.roles import RIGHTS, apply_roles
 from bodega_db.store import ModelStore
 from conftest import create_database
@@ -326,7 +332,7 @@ def test_the_api_chooses_and_opens(stores: Callable[[str], ModelStore]) -> None:
 
 def test_the_api_cannot_register(stores: Callable[[str], ModelStore], volume: Path) -> None:
     """A registration as the API's role is refused by Postgres, and leaves no row."""
-    with pytest.raises(Exception, match="permission denied for table model"):
+    with pytest.raises(NotPermittedError, match="role may not do that"):
         stores(API).register(classifier(), "penguins", example=example())
 
     assert stores(API).models() == []

@@ -1,14 +1,15 @@
 """Every SQL statement of Bodega: functions over a session that return records and never commit."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, text
+from sqlalchemy import ColumnElement, Integer, Row, Select, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from bodega_db import reference as ref
 from bodega_db.engine import constraint
@@ -33,9 +34,8 @@ from bodega_db.records import (
     VersionSummary,
 )
 from bodega_db.signature import Signature
-from bodega_db.tables import AliasRow, EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
+from bodega_db.tables import AliasRow, EventRow, GenerationRow, MetricRow, ModelRow, StoreRow, VersionRow
 
-SERVABLE = (Status.CANDIDATE, Status.PRODUCTION)
 SUMMARY = (
     ModelRow.name.label("model"),
     VersionRow.number,
@@ -202,16 +202,16 @@ def get_version(session: Session, name: str, number: int) -> Version:
     """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
     row = session.execute(_details().where(ModelRow.name == name, VersionRow.number == number)).one_or_none()
     if row is None:
-        get_model(session, name)
-        raise VersionNotFoundError(f"Model {name} has no version {number}")
+        raise VersionNotFoundError(_missing(session, name, number))
     return _version(row)
 
 
-def list_events(session: Session, model: str, limit: int = 1000) -> list[Event]:
-    """Return what happened to a model, newest first."""
-    rows = session.execute(
-        select(EventRow).where(EventRow.model == model).order_by(EventRow.id.desc()).limit(limit)
-    ).scalars()
+def list_events(session: Session, model: str, limit: int = 1000, before: int | None = None) -> list[Event]:
+    """Return what happened to a model, newest first; `before` continues behind the id of the last event of a list."""
+    statement = select(EventRow).where(EventRow.model == model).order_by(EventRow.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(EventRow.id < before)
+    rows = session.execute(statement).scalars()
     fields = Event.__dataclass_fields__
     return [Event(**{name: getattr(row, name) for name in fields}) for row in rows]
 
@@ -236,40 +236,78 @@ def choose(session: Session, model: str | None, selector: ref.Selector) -> Resol
 
 def resolve(session: Session, name: str, selector: ref.Selector) -> Resolution:
     """Choose the version that answers for a selector, and say why; raise if there is none to serve."""
-    row = session.execute(_choice(name, selector)).first()
+    row = session.execute(*_choice(name, selector)).first()
     if row is None:
-        get_model(session, name)
-        raise VersionNotFoundError(_absence(name, selector))
+        raise VersionNotFoundError(_absence(session, name, selector))
     version = _version(row)
     if version.status is Status.QUARANTINED:
         raise VersionQuarantinedError(f"{version.reference} is in quarantine")
     return Resolution(version, _reason(version, selector), row.chosen_at)
 
 
-def _choice(name: str, selector: ref.Selector) -> Select[Any]:
-    chosen = _details().add_columns(CHOSEN_AT).where(ModelRow.name == name).limit(1)
-    servable = chosen.where(VersionRow.status.in_(SERVABLE))
-    newest = VersionRow.number.desc()
+def _choice(name: str, selector: ref.Selector) -> tuple[Select[Any], dict[str, Any]]:
     match selector:
         case ref.ByNumber(number):
-            return chosen.where(VersionRow.number == number)
-        case ref.Production():
-            return chosen.where(VersionRow.status == Status.PRODUCTION)
-        case ref.Latest():
-            return servable.order_by(newest)
-        case ref.Default():
-            return servable.order_by((VersionRow.status == Status.PRODUCTION).desc(), newest)
+            return _by("number"), {"model": name, "number": number}
         case ref.ByAlias(alias):
-            return chosen.join(AliasRow, AliasRow.version_id == VersionRow.id).where(AliasRow.name == alias)
+            return _by("alias"), {"model": name, "alias": alias}
+        case ref.Production():
+            return _by("production"), {"model": name}
+        case ref.Latest():
+            return _by("latest"), {"model": name}
+        case ref.Default():
+            return _by("default"), {"model": name}
         case ref.Best(metric, lowest):
-            value = _metric(metric)
-            order = value.asc() if lowest else value.desc()
-            return servable.where(value.is_not(None)).order_by(order, newest)
+            return _by("lowest" if lowest else "highest"), {"model": name, "metric": metric}
 
 
-def _metric(name: str) -> ColumnElement[Any]:
-    # `->` and not `->>`: jsonb numbers compare as numbers, and registration keeps nothing else in metrics.
-    return VersionRow.metrics[name]
+@cache  # to make a statement takes longer than to answer it
+def _by(what: str) -> Select[Any]:
+    number: dict[str, Callable[[], Any]] = {
+        "number": lambda: bindparam("number", type_=Integer),
+        "alias": _alias_number,
+        "production": _production_number,
+        "latest": _newest_number,
+        "default": lambda: func.coalesce(_production_number(), _newest_number()),
+        "lowest": lambda: _best_number(lowest=True),
+        "highest": lambda: _best_number(lowest=False),
+    }
+    chosen = _details().add_columns(CHOSEN_AT).where(ModelRow.name == bindparam("model", type_=Text))
+    return chosen.where(VersionRow.number == number[what]())
+
+
+# Each is one look into an index, however many versions the model has. A status is written out where the index has it in
+# its condition: Postgres plans a statement once for many parameters, and would not know that they fit.
+PRODUCTION = text("other.status = 'production'")
+SERVED = text("other.status IN ('candidate', 'production')")
+OTHER = aliased(VersionRow, name="other")
+
+
+def _alias_number() -> ColumnElement[Any]:
+    named = select(OTHER.number).join(AliasRow, AliasRow.version_id == OTHER.id)
+    named = named.where(AliasRow.model_id == ModelRow.id, AliasRow.name == bindparam("alias", type_=Text))
+    return named.correlate(ModelRow).scalar_subquery()
+
+
+def _production_number() -> ColumnElement[Any]:
+    return select(OTHER.number).where(OTHER.model_id == ModelRow.id, PRODUCTION).scalar_subquery()
+
+
+def _newest_number() -> ColumnElement[Any]:
+    newest = select(OTHER.number).where(OTHER.model_id == ModelRow.id, SERVED)
+    return newest.order_by(OTHER.number.desc()).limit(1).scalar_subquery()
+
+
+def _best_number(lowest: bool) -> ColumnElement[Any]:
+    metric = bindparam("metric", type_=Text)
+    order = MetricRow.value.asc() if lowest else MetricRow.value.desc()
+    servable = (MetricRow.model_id == ModelRow.id, MetricRow.name == metric, MetricRow.servable)
+    best = select(MetricRow.value).where(*servable).order_by(order).limit(1).correlate(ModelRow).scalar_subquery()
+    # Of those that have the best value, the newest.
+    equals = aliased(MetricRow)
+    numbers = select(equals.number).where(equals.model_id == ModelRow.id, equals.name == metric, equals.servable)
+    newest = numbers.where(equals.value == best).order_by(equals.number.desc()).limit(1)
+    return newest.correlate(ModelRow).scalar_subquery()
 
 
 def _reason(version: Version, selector: ref.Selector) -> str:
@@ -290,10 +328,11 @@ def _reason(version: Version, selector: ref.Selector) -> str:
             return f"the {'lowest' if lowest else 'highest'} {metric}: {version.metrics[metric]}"
 
 
-def _absence(name: str, selector: ref.Selector) -> str:
+def _absence(session: Session, name: str, selector: ref.Selector) -> str:
+    get_model(session, name)
     match selector:
         case ref.ByNumber(number):
-            return f"Model {name} has no version {number}"
+            return _missing(session, name, number)
         case ref.Production():
             return f"Model {name} has no version in production"
         case ref.ByAlias():
@@ -302,6 +341,19 @@ def _absence(name: str, selector: ref.Selector) -> str:
             return f"No candidate or production version of {name} has the metric {metric}"
         case _:
             return f"Model {name} has no candidate or production version"
+
+
+def _missing(session: Session, name: str, number: int) -> str:
+    # The history is read only where it has an answer: every number up to the last one was given out.
+    if number > get_model(session, name).last_version:
+        return f"Model {name} has no version {number}"
+    deleted = select(EventRow).where(EventRow.model == name, EventRow.number == number, EventRow.kind == "deleted")
+    event = session.execute(deleted.order_by(EventRow.id.desc()).limit(1)).scalar_one_or_none()
+    if event is None:
+        return f"Model {name} has no version {number}"
+    why = f": {event.reason}" if event.reason else ""
+    told = f"{name}@{number} was deleted on {event.at:%Y-%m-%d at %H:%M %Z} by {event.actor}{why}"
+    return "".join(c if c.isprintable() else " " for c in told)
 
 
 # --- rows into records -------------------------------------------------------------------------------------

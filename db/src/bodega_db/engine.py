@@ -1,6 +1,7 @@
 """Connections to the catalog, and its failures in our own words."""
 
 import math
+import select
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -9,14 +10,16 @@ from typing import Any, TypeVar
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, SettingsError
+from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, NotPermittedError, SettingsError
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
+INSUFFICIENT_PRIVILEGE = "42501"
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
+IDLE_SECONDS = 10  # after which a connection is asked before it is used
 
 T = TypeVar("T")
 
@@ -73,7 +76,6 @@ def create_catalog_engine(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=patience or CONNECT_SECONDS,
-        pool_pre_ping=True,
         connect_args={
             "connect_timeout": patience or CONNECT_SECONDS,
             "application_name": application,
@@ -82,7 +84,41 @@ def create_catalog_engine(
     )
     if patience:
         _make_patient(engine, patience)
+    _replace_dead_connections(engine)
     return engine
+
+
+def _replace_dead_connections(engine: Engine) -> None:
+    """Ask a pooled connection whether it lives only where there is doubt: a question costs as much as an answer.
+
+    A server that ends a connection says so, and what it said waits in the socket. A network that swallows a connection
+    says nothing; it is mostly idle ones that this happens to.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def leave(_driver: Any, record: Any) -> None:
+        record.info["idle since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def check(driver: Any, record: Any, _proxy: Any) -> None:
+        idle = time.monotonic() - record.info.get("idle since", time.monotonic())
+        if (idle > IDLE_SECONDS or _has_word_from_server(driver)) and not _answers(engine, driver):
+            raise DisconnectionError
+
+
+def _has_word_from_server(driver: Any) -> bool:
+    if driver is None or driver.closed:
+        return True
+    poll = select.poll()
+    poll.register(driver.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _answers(engine: Engine, driver: Any) -> bool:
+    try:
+        return bool(engine.dialect.do_ping(driver))
+    except psycopg.Error:
+        return False
 
 
 def _make_patient(engine: Engine, patience: float) -> None:
@@ -95,7 +131,7 @@ def _make_patient(engine: Engine, patience: float) -> None:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn what the driver raises when Postgres is away, or older than the program, into our own errors."""
+    """Turn what the driver raises when Postgres is away, older than the program, or forbids it, into our own errors."""
     try:
         yield
     except OperationalError as exc:
@@ -105,6 +141,8 @@ def translate_errors() -> Iterator[None]:
     except ProgrammingError as exc:
         if sqlstate(exc) in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
             raise CatalogNotMigratedError("The database does not have the catalog's tables") from exc
+        if sqlstate(exc) == INSUFFICIENT_PRIVILEGE:
+            raise NotPermittedError("The database role may not do that") from exc
         raise
     except DBAPIError as exc:
         if exc.connection_invalidated:

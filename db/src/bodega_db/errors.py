@@ -101,6 +101,12 @@ class StatusMoveError(BodegaError):
     hint = "docs/life.md has the moves there are."
 
 
+class VersionInUseError(BodegaError):
+    """The version cannot be deleted while an alias names it."""
+
+    hint = "Give the alias to another version, or remove it with `bodega remove-alias NAME ALIAS`."
+
+
 class NoFormerVersionError(BodegaError):
     """There is no earlier production version to roll back to."""
 
@@ -287,6 +293,12 @@ class CatalogNotMigratedError(BodegaError):
     """The database has another schema than this program."""
 
     hint = "Run `bodega migrate`."
+
+
+class NotPermittedError(BodegaError):
+    """The role that the database was logged in to as may not do what was asked."""
+
+    hint = "docs/roles.md says what each role may do, and who does the rest."
 
 
 class RolesError(BodegaError):

@@ -4,67 +4,33 @@ Moves of one model wait for each other, so that two promotions at once end with 
 record. A version that is already where it shall be stays as it is, and no event says otherwise.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog, moves
+from bodega_db.changing import ChangingVerbs, lock, parse_explicit
 from bodega_db.compatibility import compare_signatures
-from bodega_db.environment import default_actor
 from bodega_db.errors import (
     IncompatibleSignatureError,
-    InvalidReferenceError,
     NoFormerVersionError,
     StatusMoveError,
     VersionQuarantinedError,
 )
-from bodega_db.lifecycle import Status, may_move, production_line
+from bodega_db.lifecycle import Status, production_line
 from bodega_db.metadata import change_tags, check_moment, check_note, check_reason
 from bodega_db.records import Digest, Holder, ModelSummary, Version
-from bodega_db.reference import ByNumber, Default, Selector, check_alias, check_model_name, parse_reference
+from bodega_db.reference import ByNumber, check_alias, check_model_name
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A version whose model nobody else moves now, and the number of the one in production."""
-
-    session: Session
-    model_id: int
-    version: Version
-    production: int | None
-
-    def to(self, status: Status) -> Version:
-        """Give the version a status and return it anew; raise StatusMoveError where there is no such move."""
-        before = self.version.status
-        if before is status:
-            return self.version
-        if not may_move(before, status):
-            raise StatusMoveError(f"{self.version.reference} is {before.value} and cannot become {status.value}")
-        moves.set_status(self.session, self.model_id, self.version.number, status)
-        return catalog.get_version(self.session, self.version.model, self.version.number)
-
-    def into_production(self) -> Version:
-        """Put the version in the place of the one in production, which is archived."""
-        if not may_move(self.version.status, Status.PRODUCTION):
-            return self.to(Status.PRODUCTION)  # says why not, before the former one is touched
-        if self.production is not None:
-            moves.set_status(self.session, self.model_id, self.production, Status.ARCHIVED)
-        return self.to(Status.PRODUCTION)
-
-
-class LifecycleVerbs(ABC):
+class LifecycleVerbs(ChangingVerbs):
     """What `ModelStore` does with versions after they were registered.
 
     Each verb takes a reason, kept in the history with the actor (the person who is logged in, unless given), and
     raises ModelNotFoundError, VersionNotFoundError or InvalidReferenceError for what is not there.
     """
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[Session]: ...
 
     @abstractmethod
     def verify(self, digest: Digest, size_bytes: int) -> None:
@@ -101,7 +67,7 @@ class LifecycleVerbs(ABC):
             model_id = moves.lock_model(session, name)
             promotions = moves.list_promotions(session, name)
             number = _former(session, model_id, promotions) if to is None else to
-            move = _lock(session, model_id, name, ByNumber(number))
+            move = lock(session, model_id, name, ByNumber(number))
             if move.version.status is Status.PRODUCTION:
                 return move.version
             if number not in promotions:
@@ -127,7 +93,7 @@ class LifecycleVerbs(ABC):
         Raises ArtifactError, and leaves the version where it is, if they are not the registered ones.
         """
         checked = check_reason(reason, required_for="A release")
-        name, selector = _explicit(reference)
+        name, selector = parse_explicit(reference)
         with self._transaction() as session:
             version = catalog.find_version(session, name, selector)
         self.verify(version.digest, version.size_bytes)
@@ -211,39 +177,9 @@ class LifecycleVerbs(ABC):
                 return moves.find_production_at(session, name, moment)
             return moves.find_alias_at(session, name, check_alias(alias), moment)
 
-    # --- what the verbs share ----------------------------------------------------------------------------
-
-    @contextmanager
-    def _recorded(self, reason: str | None, actor: str | None) -> Iterator[Session]:
-        with self._transaction() as session:
-            catalog.set_actor(session, actor or default_actor(), reason)
-            yield session
-
-    @contextmanager
-    def _moving(self, reference: str, reason: str | None, actor: str | None) -> Iterator[Move]:
-        name, selector = _explicit(reference)
-        with self._recorded(reason, actor) as session:
-            yield _lock(session, moves.lock_model(session, name), name, selector)
-
-
-def _explicit(reference: str) -> tuple[str, Selector]:
-    name, selector = parse_reference(reference)
-    if isinstance(selector, Default):
-        raise InvalidReferenceError(
-            "A change needs to know which version", "Name it, as in 'penguins@3' or 'penguins@latest'."
-        )
-    return name, selector
-
 
 def _none_if_blank(text: str | None) -> str | None:
     return text if text and text.strip() else None
-
-
-def _lock(session: Session, model_id: int, name: str, selector: Selector) -> Move:
-    number = catalog.find_version(session, name, selector).number
-    production = moves.lock_versions(session, model_id, number)
-    # Anew: a quarantine may have come between the choice and the lock.
-    return Move(session, model_id, catalog.get_version(session, name, number), production)
 
 
 def _former(session: Session, model_id: int, promotions: list[int]) -> int:

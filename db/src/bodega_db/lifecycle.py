@@ -20,6 +20,7 @@ ALLOWED: dict[Status, frozenset[Status]] = {
     # Leaving quarantine takes a person, a reason and a fresh verification: `ModelStore` asks for them.
     Status.QUARANTINED: frozenset({Status.CANDIDATE, Status.ARCHIVED}),
 }
+RETIRED = frozenset({Status.ARCHIVED, Status.QUARANTINED})  # these alone may leave the catalog
 
 
 def may_move(before: Status, after: Status) -> bool:

@@ -3,13 +3,16 @@
 Functions over a session that never commit, like those of `catalog`.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ARRAY, ColumnElement, Integer, any_, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bodega_db.errors import AliasNotFoundError, ModelNotFoundError
+from bodega_db.engine import constraint
+from bodega_db.errors import AliasNotFoundError, ModelNotFoundError, StatusMoveError, VersionInUseError
 from bodega_db.lifecycle import Status
 from bodega_db.records import Holder
 from bodega_db.tables import AliasRow, EventRow, ModelRow, VersionRow
@@ -60,6 +63,31 @@ def find_archived(session: Session, model_id: int, numbers: list[int]) -> set[in
         VersionRow.model_id == model_id, VersionRow.number.in_(numbers), VersionRow.status == Status.ARCHIVED
     )
     return set(session.execute(statement).scalars())
+
+
+# --- leaving -------------------------------------------------------------------------------------------------
+
+
+def delete_versions(session: Session, model_id: int, numbers: Collection[int]) -> set[int]:
+    """Delete versions and return the numbers of those that were there; raise StatusMoveError or VersionInUseError."""
+    chosen = VersionRow.number == any_(literal(list(numbers), ARRAY(Integer)))  # IN would need a parameter for each
+    statement = delete(VersionRow).where(VersionRow.model_id == model_id, chosen)
+    try:
+        return set(session.execute(statement.returning(VersionRow.number)).scalars())
+    except IntegrityError as exc:
+        # Nobody who goes through Bodega comes between the check and here; psql goes around it.
+        if constraint(exc) == "version_leaves_only_when_retired":
+            raise StatusMoveError("Somebody took a version back into use meanwhile", "Try again.") from exc
+        if constraint(exc) == "alias_version_id_fkey":
+            raise VersionInUseError("Somebody gave a version an alias meanwhile") from exc
+        raise
+
+
+def list_names(session: Session, model_id: int, number: int) -> list[str]:
+    """Return the aliases that name a version."""
+    version = select(VersionRow.id).where(VersionRow.model_id == model_id, VersionRow.number == number)
+    statement = select(AliasRow.name).where(AliasRow.version_id == version.scalar_subquery())
+    return list(session.execute(statement.order_by(AliasRow.name)).scalars())
 
 
 # --- words ---------------------------------------------------------------------------------------------------

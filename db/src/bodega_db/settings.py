@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     api_url: str = Field(default="http://127.0.0.1:8000", description="where programs beside this one reach the API")
     public_api_url: str = Field(default="", description="where people reach the API, if that is elsewhere")
     api_host: str = Field(default="127.0.0.1", description="the address that the API listens on")
+    admin_token_file: Path | None = Field(
+        default=None, description="the file with the token that writes over HTTP need; without it there are none"
+    )
+    admin_database_url: SecretStr | None = Field(
+        default=None, description="the catalog for those writes, with a role that may change it"
+    )
     api_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="the port it listens on")
 
     @classmethod

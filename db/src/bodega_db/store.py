@@ -23,6 +23,7 @@ from bodega_db.errors import (
     ModelNotFoundError,
 )
 from bodega_db.formats import Policy, dump
+from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
 from bodega_db.metadata import (
     check_idempotency_key,
@@ -55,13 +56,14 @@ OWN_KEY = "bodega:"
 RECONNECT_SECONDS = 20.0
 
 
-class ModelStore(LifecycleVerbs):
+class ModelStore(LifecycleVerbs, LeavingVerbs):
     """Register, list, choose, open and move model versions; safe to share between threads."""
 
     def __init__(self, engine: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
         self.artifacts = artifacts
         self.policy = policy
         self._engine = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._rehearsal = shared_rehearsal()
 
     @classmethod
@@ -191,7 +193,7 @@ class ModelStore(LifecycleVerbs):
 
     def model(self, name: str) -> ModelSummary:
         """Return one model; raise ModelNotFoundError."""
-        with self._transaction() as session:
+        with self._reading() as session:
             return catalog.get_model(session, _existing_name(name))
 
     def only_model_name(self) -> str:
@@ -228,18 +230,18 @@ class ModelStore(LifecycleVerbs):
         """
         name = model and _existing_name(model)
         search = read_search(name, filter=filter, text=text, order=order, after=after, limit=limit)
-        with self._transaction() as session:
+        with self._reading() as session:
             return find_page(session, search)
 
     def get(self, name: str, number: int) -> Version:
         """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
-        with self._transaction() as session:
+        with self._reading() as session:
             return catalog.get_version(session, _existing_name(name), number)
 
     def find(self, reference: str) -> Version:
         """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
         name, selector = parse_reference(reference)
-        with self._transaction() as session:
+        with self._reading() as session:
             return catalog.find_version(session, name, selector)
 
     def diff(self, before: str, after: str) -> Difference:
@@ -249,20 +251,20 @@ class ModelStore(LifecycleVerbs):
     def resolve(self, reference: str) -> Resolution:
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
         name, selector = parse_reference(reference)
-        with self._transaction() as session:
+        with self._reading() as session:
             return catalog.resolve(session, name, selector)
 
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
-        with self._transaction() as session:
+        with self._reading() as session:
             return catalog.choose(session, model if model is None else _existing_name(model), selector)
 
-    def history(self, name: str) -> list[Event]:
-        """Return what happened to a model, newest first."""
+    def history(self, name: str, *, before: int | None = None, limit: int = 1000) -> list[Event]:
+        """Return what happened to a model, newest first; `before` is the id of the last event seen."""
         with self._transaction() as session:
             catalog.get_model(session, _existing_name(name))
-            return catalog.list_events(session, name)
+            return catalog.list_events(session, name, limit, before)
 
     # --- hearing of changes ------------------------------------------------------------------------------
 
@@ -307,6 +309,12 @@ class ModelStore(LifecycleVerbs):
             if found != HEAD:
                 raise CatalogNotMigratedError(f"The database is at migration {found}, this program expects {HEAD}")
             return catalog.get_generation(session)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        """A session for what is read in one statement: BEGIN and COMMIT would be two further round trips."""
+        with translate_errors(), Session(self._reader) as session:
+            yield session
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:

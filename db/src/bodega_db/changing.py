@@ -1,0 +1,80 @@
+"""What every change of a registered version rests on: who and why on record, and a model that nobody else moves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from bodega_db import catalog, moves
+from bodega_db.environment import default_actor
+from bodega_db.errors import InvalidReferenceError, StatusMoveError
+from bodega_db.lifecycle import Status, may_move
+from bodega_db.records import Version
+from bodega_db.reference import Default, Selector, parse_reference
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A version whose model nobody else moves now, and the number of the one in production."""
+
+    session: Session
+    model_id: int
+    version: Version
+    production: int | None
+
+    def to(self, status: Status) -> Version:
+        """Give the version a status and return it anew; raise StatusMoveError where there is no such move."""
+        before = self.version.status
+        if before is status:
+            return self.version
+        if not may_move(before, status):
+            raise StatusMoveError(f"{self.version.reference} is {before.value} and cannot become {status.value}")
+        moves.set_status(self.session, self.model_id, self.version.number, status)
+        return catalog.get_version(self.session, self.version.model, self.version.number)
+
+    def into_production(self) -> Version:
+        """Put the version in the place of the one in production, which is archived."""
+        if not may_move(self.version.status, Status.PRODUCTION):
+            return self.to(Status.PRODUCTION)  # says why not, before the former one is touched
+        if self.production is not None:
+            moves.set_status(self.session, self.model_id, self.production, Status.ARCHIVED)
+        return self.to(Status.PRODUCTION)
+
+
+class ChangingVerbs(ABC):
+    """What the verbs share that change registered versions: each is one transaction, with actor and reason."""
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Session]: ...
+
+    @contextmanager
+    def _recorded(self, reason: str | None, actor: str | None) -> Iterator[Session]:
+        with self._transaction() as session:
+            catalog.set_actor(session, actor or default_actor(), reason)
+            yield session
+
+    @contextmanager
+    def _moving(self, reference: str, reason: str | None, actor: str | None) -> Iterator[Move]:
+        name, selector = parse_explicit(reference)
+        with self._recorded(reason, actor) as session:
+            yield lock(session, moves.lock_model(session, name), name, selector)
+
+
+def parse_explicit(reference: str) -> tuple[str, Selector]:
+    """Read a reference that says which version it means; raise InvalidReferenceError for a model's name alone."""
+    name, selector = parse_reference(reference)
+    if isinstance(selector, Default):
+        raise InvalidReferenceError(
+            "A change needs to know which version", "Name it, as in 'penguins@3' or 'penguins@latest'."
+        )
+    return name, selector
+
+
+def lock(session: Session, model_id: int, name: str, selector: Selector) -> Move:
+    """Lock a version of a model that is locked, and the one in production; raise VersionNotFoundError and its kin."""
+    number = catalog.find_version(session, name, selector).number
+    production = moves.lock_versions(session, model_id, number)
+    # Anew: a quarantine may have come between the choice and the lock.
+    return Move(session, model_id, catalog.get_version(session, name, number), production)
