@@ -14,7 +14,11 @@ from fastapi.openapi.models import OpenAPI
 from gallery import GENTOO, Gallery, ask, enter, penguins, scaler, send, texts
 from jsonschema import Draft202012Validator
 
-ROUTES = {"/healthz", "/readyz", "/models", "/models/{name}", "/models/{name}/versions/{number}", "/predict"}
+ROUTES = {
+    *("/healthz", "/readyz", "/predict", "/resolve"),
+    *("/models", "/models/{name}", "/models/{name}/versions/{number}"),
+    *("/models/{name}/history", "/models/{name}/as-of", "/models/{name}/aliases", "/models/{name}/diff"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,11 @@ def test_examples_follow_the_catalog(store: ModelStore, api: Api, sql_connection
         ("/models/penguins", "/models/{name}"),
         ("/models/penguins/versions/1", "/models/{name}/versions/{number}"),
         ("/models/two-labels/versions/1", "/models/{name}/versions/{number}"),
+        ("/models/penguins/history?limit=2", "/models/{name}/history"),
+        ("/models/penguins/as-of?moment=2026-01-31T12:00:00Z", "/models/{name}/as-of"),
+        ("/models/penguins/aliases", "/models/{name}/aliases"),
+        ("/models/penguins/diff?before=1&after=2", "/models/{name}/diff"),
+        ("/resolve?model=penguins&version=champion", "/resolve"),
     ],
 )
 def test_answers_are_as_described(gallery: Gallery, document: Any, path: str, route: str) -> None:

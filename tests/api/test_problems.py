@@ -60,7 +60,13 @@ def test_the_framework_answers_every_status_in_the_same_form(api: Api) -> None:
 
 
 # What a registration or a start refuses never reaches a client of the API.
-NOT_OVER_HTTP = (errors.RegistrationError, errors.RolesError, errors.SettingsError, errors.EmbeddedPostgresError)
+NOT_OVER_HTTP = (
+    errors.RegistrationError,
+    errors.IdempotencyConflictError,
+    errors.RolesError,
+    errors.SettingsError,
+    errors.EmbeddedPostgresError,
+)
 ALL = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.BodegaError)]
 
 
@@ -71,9 +77,8 @@ def test_every_error_that_a_client_can_cause_or_meet_has_its_own_status(error: t
 
     internal = kind_of(made).slug == "internal"
 
-    writing = (errors.IdempotencyConflictError, errors.InvalidMetadataError)
     bases = (errors.BodegaError, errors.ArtifactError, errors.LoadError)
-    assert internal == (error in bases or issubclass(error, (*NOT_OVER_HTTP, *writing)))
+    assert internal == (error in bases or issubclass(error, NOT_OVER_HTTP))
 
 
 def test_an_unforeseen_error_gives_nothing_away(

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 WITH_SNIPPETS = (
     "README.md",
+    "docs/administration.md",
     "docs/choosing.md",
     "docs/life.md",
     "docs/prediction.md",
@@ -79,6 +80,13 @@ class Notebook:
                 return printed
             printed += line
         pytest.fail(f"this cell failed:\n{code}\n{printed}")
+
+
+@pytest.fixture
+def api(start_api: Callable[..., Api], tmp_path: Path) -> Api:
+    """An API that takes changes with the token in the reader's folder."""
+    (tmp_path / "admin-token").write_text("the-token-of-the-documents")
+    return start_api(admin_token_file=tmp_path / "admin-token")
 
 
 @pytest.fixture
@@ -145,17 +153,16 @@ def matches(shown: str, text: str) -> bool:
     return re.fullmatch(pattern, text, re.DOTALL) is not None
 
 
-def run_curl(command: str, url: str) -> Any:
-    """Run a command as somebody who pastes it, at the address of this test's API."""
+def run_curl(command: str, url: str, folder: Path) -> Any:
+    """Run a command as somebody who pastes it in a folder, at the address of this test's API."""
     assert ADDRESS in command
-    done = subprocess.run(
-        ["sh", "-euc", command.replace(ADDRESS, url)], capture_output=True, text=True, timeout=60, check=True
-    )
-    return json.loads(done.stdout)
+    pasted = ["sh", "-euc", command.replace(ADDRESS, url)]
+    done = subprocess.run(pasted, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout) if done.stdout else None
 
 
 @pytest.mark.parametrize("name", WITH_SNIPPETS)
-def test_the_snippets_of_a_document_run(name: str, notebook: Notebook, api: Api) -> None:
+def test_the_snippets_of_a_document_run(name: str, notebook: Notebook, api: Api, tmp_path: Path) -> None:
     """What a document shows below a snippet is what a reader gets who runs it."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed, and the documents call the API with it")
@@ -167,7 +174,7 @@ def test_the_snippets_of_a_document_run(name: str, notebook: Notebook, api: Api)
         elif block.language == "text":
             assert matches(block.text.strip(), result.strip()), result
         elif block.runs:
-            result = notebook.run(block.text) if block.language == "python" else run_curl(block.text, api.url)
+            result = notebook.run(block.text) if block.language == "python" else run_curl(block.text, api.url, tmp_path)
 
 
 def test_every_document_with_snippets_is_run() -> None:

@@ -8,7 +8,8 @@ from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
 
-from bodega_api import health, models, predictions
+from bodega_api import administration, choices, health, history, models, predictions
+from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import install_problem_handlers
@@ -20,8 +21,13 @@ DESCRIPTION = "Model versions from the catalog, verified before they are loaded.
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the API over the catalog and the volume that the settings name; nothing is connected yet."""
+    """Make the API over the catalog and the volume that the settings name; nothing is connected yet.
+
+    Routes that change the catalog are there only with a token file, which is read now. Raises SettingsError.
+    """
+    token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
+    writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
     routes = Routes(store, settings.max_stale)
 
     @asynccontextmanager
@@ -30,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         routes.stop()
         store.close()
+        writing_store.close()
 
     app = FastAPI(
         title="Bodega",
@@ -44,8 +51,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = store
     app.state.routes = routes
     app.state.loaded = LoadedVersions(store.open, settings.cache_bytes)
-    for module in (health, models, predictions):
+    for module in (health, models, history, choices, predictions):
         app.include_router(module.router)
+    if token is not None:
+        app.state.token = token
+        app.state.writing_store = writing_store
+        app.include_router(administration.router)
     add_documentation(app)
     install_problem_handlers(app)
     return app

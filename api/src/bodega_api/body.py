@@ -1,4 +1,4 @@
-"""The body of a prediction request: strict JSON into columns, before any signature is looked at.
+"""The body of a request: strict JSON, and of a prediction its columns, before any signature is looked at.
 
 Python's own parser is used because it tells duplicate keys and refuses NaN; both are silently accepted elsewhere.
 """
@@ -53,7 +53,7 @@ async def collect_body(chunks: AsyncIterable[bytes], limit: int) -> bytes:
 
 def read_body(data: bytes) -> Rows | Columns:
     """Read a request body; raise BodyError that says where it stops being one."""
-    document = _parse(data)
+    document = parse_json(data)
     if not isinstance(document, dict):
         raise BodyError(f"The body is {json_type(document)}, not an object")
     if len(document) != 1 or not document.keys() <= {"rows", "columns"} or isinstance(document, DuplicateKeys):
@@ -67,13 +67,8 @@ def read_body(data: bytes) -> Rows | Columns:
     return Columns(document["columns"])
 
 
-def json_type(value: Any) -> str:
-    """Name the JSON type of a value, for a message that must not show the value."""
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", type(None): "null"}
-    return names.get(type(value), "an object")
-
-
-def _parse(data: bytes) -> Any:
+def parse_json(data: bytes) -> Any:
+    """Read strict JSON, with objects that tell which keys came twice; raise BodyError that says where it ends."""
     try:
         text = data.decode("utf-8-sig")
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
@@ -85,6 +80,12 @@ def _parse(data: bytes) -> Any:
         raise BodyError("The body is nested too deeply") from None
     except ValueError:
         raise BodyError("The body holds a number with too many digits") from None
+
+
+def json_type(value: Any) -> str:
+    """Name the JSON type of a value, for a message that must not show the value."""
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", type(None): "null"}
+    return names.get(type(value), "an object")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,15 +1,19 @@
-"""What the endpoints are handed: store, routes, loaded versions, settings, and query parameters that are all known."""
+"""What the endpoints are handed: store, routes, loaded versions, settings, names, bodies, and known parameters only."""
 
 from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, cast
 
+from bodega_db.errors import InvalidNameError, ModelNotFoundError
+from bodega_db.reference import LARGEST_NUMBER, check_model_name
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
+from starlette.requests import ClientDisconnect
 
+from bodega_api.body import check_media_type, collect_body
 from bodega_api.loaded import LoadedVersions
-from bodega_api.problems import ParameterError
+from bodega_api.problems import BodyError, ParameterError
 from bodega_api.routing import Routes
 from bodega_api.validation import shown
 
@@ -38,6 +42,34 @@ Store = Annotated[ModelStore, Depends(get_store)]
 Choices = Annotated[Routes, Depends(get_routes)]
 Loaded = Annotated[LoadedVersions, Depends(get_loaded)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
+
+
+def get_model_name(name: str) -> str:
+    """Return the model's name in the path; one that no model can have is answered like one that no model has."""
+    try:
+        return check_model_name(name)
+    except InvalidNameError as exc:
+        raise ModelNotFoundError("There is no model of that name") from exc
+
+
+ModelName = Annotated[str, Depends(get_model_name)]
+
+
+def get_reference(name: ModelName, number: Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]) -> str:
+    """Return the version in the path as 'penguins@3'."""
+    return f"{name}@{number}"
+
+
+Reference = Annotated[str, Depends(get_reference)]
+
+
+async def request_body(request: Request, settings: AppSettings) -> bytes:
+    """Read the body before the endpoint takes a thread, so that a slow sender does not hold one."""
+    check_media_type(request.headers.get("content-type"))
+    try:
+        return await collect_body(request.stream(), settings.max_body_bytes)
+    except ClientDisconnect:  # nobody reads this answer, but it is no crash of the server's
+        raise BodyError("The body ended before its announced length") from None
 
 
 def only_parameters(*names: str) -> Callable[[Request], None]:

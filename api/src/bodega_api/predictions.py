@@ -5,13 +5,11 @@ from typing import Annotated, Any
 import orjson
 from bodega_db.outputs import check_output
 from bodega_db.records import Resolution
-from fastapi import APIRouter, Depends, Query, Request, Response
-from starlette.requests import ClientDisconnect
+from fastapi import APIRouter, Depends, Query, Response
 
 from bodega_api.answers import PredictionAnswer, ProblemAnswer
-from bodega_api.body import check_media_type, collect_body, read_body
-from bodega_api.dependencies import AppSettings, Choices, Loaded, only_parameters
-from bodega_api.problems import BodyError
+from bodega_api.body import read_body
+from bodega_api.dependencies import AppSettings, Choices, Loaded, only_parameters, request_body
 from bodega_api.routing import Route
 from bodega_api.validation import check_input
 
@@ -59,15 +57,6 @@ HEADERS = {
 }
 
 router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}})
-
-
-async def request_body(request: Request, settings: AppSettings) -> bytes:
-    """Read the body before the endpoint takes a thread, so that a slow sender does not hold one."""
-    check_media_type(request.headers.get("content-type"))
-    try:
-        return await collect_body(request.stream(), settings.max_body_bytes)
-    except ClientDisconnect:  # nobody reads this answer, but it is no crash of the server's
-        raise BodyError("The body ended before its announced length") from None
 
 
 @router.post(

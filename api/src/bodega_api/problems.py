@@ -19,6 +19,11 @@ log = logging.getLogger("bodega_api")
 MEDIA_TYPE = "application/problem+json"
 PREFIX = "urn:bodega:problem:"
 RETRY_AFTER_SECONDS = "2"
+# What a status says in its headers (RFC 9110): how to authorise, and when to try again.
+HEADERS: dict[int, dict[str, str]] = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": RETRY_AFTER_SECONDS},
+}
 
 
 class Kind(NamedTuple):
@@ -51,11 +56,19 @@ class ParameterError(errors.BodegaError):
     """A query parameter is unknown, repeated or malformed."""
 
 
+class UnauthorizedError(errors.BodegaError):
+    """The request does not carry the token that it needs."""
+
+    hint = "Send the header Authorization: Bearer TOKEN."
+
+
 # An error is looked up by its class, else by the nearest of its bases.
 PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     BodyError: Kind(400, "body", "The body cannot be read"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
     MediaTypeError: Kind(415, "media-type", "The body is not JSON"),
+    UnauthorizedError: Kind(401, "unauthorized", "A token is needed"),
+    errors.NotPermittedError: Kind(403, "not-permitted", "The database does not permit that"),
     ParameterError: Kind(422, "parameter", "A parameter does not fit"),
     errors.InvalidReferenceError: Kind(422, "version-reference", "The version cannot be read"),
     errors.InvalidNameError: Kind(422, "model-name", "That is not a model name"),
@@ -67,10 +80,12 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     errors.VersionNotFoundError: Kind(404, "version-not-found", "There is no such version"),
     errors.VersionQuarantinedError: Kind(409, "version-quarantined", "The version is in quarantine"),
     errors.StatusMoveError: Kind(409, "status-move", "The version cannot move there"),
+    errors.VersionInUseError: Kind(409, "version-in-use", "An alias names the version"),
     errors.NoFormerVersionError: Kind(409, "no-former-version", "There is nothing to roll back to"),
     errors.IncompatibleSignatureError: Kind(409, "incompatible-signature", "Present callers would break"),
     errors.AliasNotFoundError: Kind(404, "alias-not-found", "There is no such alias"),
     errors.InvalidAliasError: Kind(422, "alias-name", "That is not an alias"),
+    errors.InvalidMetadataError: Kind(422, "metadata", "The words cannot be kept"),
     errors.ReasonMissingError: Kind(422, "reason-missing", "A reason is needed"),
     errors.InputError: Kind(422, "input", "The input does not fit the signature"),
     errors.OutputNotAvailableError: Kind(422, "output", "The model has no such output"),
@@ -119,7 +134,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 def _answer_bodega_error(_: Request, error: errors.BodegaError) -> Response:
     kind = kind_of(error)
-    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR or kind.status == HTTPStatus.FORBIDDEN:
         log.warning("%s: %s", kind.slug, error.message, exc_info=error.__cause__)
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InputError) and error.problems:
@@ -154,14 +169,13 @@ def _answer_crash(request: Request, error: Exception) -> Response:
 
 
 def problem(kind: Kind, detail: str, hint: str, **extra: Any) -> Response:
-    """Make the response; a 503 says when to try again."""
+    """Make the response, with the headers that its status has."""
     body = {"type": PREFIX + kind.slug, "title": kind.title, "status": kind.status, "detail": detail, "hint": hint}
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     return Response(
         orjson.dumps({key: value for key, value in (body | extra).items() if value != ""}),
         status_code=kind.status,
         media_type=MEDIA_TYPE,
-        headers=headers,
+        headers=HEADERS.get(kind.status, {}),
     )
 
 

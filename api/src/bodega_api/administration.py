@@ -1,0 +1,173 @@
+"""Changing the catalog over HTTP, for whoever has the token: the verbs of a version's life, words and aliases.
+
+These routes are there only where the settings name a token file. Each is one verb of `ModelStore`, which keeps the
+rules, in one transaction; predictions follow because every copy of the API hears of changes.
+"""
+
+from typing import Annotated, cast
+
+from bodega_db.errors import SettingsError
+from bodega_db.records import Version
+from bodega_db.settings import Settings
+from bodega_db.store import ModelStore
+from fastapi import APIRouter, Depends, Query, Request
+
+from bodega_api.answers import ModelAnswer, ProblemAnswer, VersionDetail, version_detail
+from bodega_api.choices import AliasList
+from bodega_api.credentials import check_token
+from bodega_api.dependencies import Loaded, ModelName, Reference, Store, only_parameters
+from bodega_api.models import get_model
+from bodega_api.orders import (
+    Actor,
+    AliasTarget,
+    Description,
+    Order,
+    Promotion,
+    Reason,
+    Rollback,
+    Words,
+    described,
+    ordered,
+    recorded,
+)
+
+CONNECTIONS = 5  # of the role that may write: people do, one at a time, and predictions must not wait for them
+VERSION = "/models/{name}/versions/{number}"
+ALIAS = "/models/{name}/aliases/{alias}"
+NOTHING_ELSE = [Depends(only_parameters())]
+SAID = [Depends(only_parameters("reason", "actor"))]
+
+router = APIRouter(
+    tags=["administration"],
+    dependencies=[Depends(check_token)],
+    responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}},
+)
+
+
+def connect_writing(settings: Settings, store: ModelStore, patience: int) -> ModelStore:
+    """Return the store to write with: one of a role of its own where the settings name one, else the given one."""
+    if settings.admin_database_url is None:
+        return store
+    changes = {"database_url": settings.admin_database_url, "pool_size": CONNECTIONS}
+    try:
+        return ModelStore.connect(settings.model_copy(update=changes), patience=patience)
+    except SettingsError as exc:
+        advice = "Write postgresql://user:password@host:port/database."
+        raise SettingsError("BODEGA_ADMIN_DATABASE_URL is not the URL of a Postgres database", advice) from exc
+
+
+def get_writing_store(request: Request) -> ModelStore:
+    """Return the app's store for writes."""
+    return cast("ModelStore", request.app.state.writing_store)
+
+
+Writing = Annotated[ModelStore, Depends(get_writing_store)]
+
+# --- moves -------------------------------------------------------------------------------------------------
+
+
+@router.post(f"{VERSION}/promote", dependencies=NOTHING_ELSE, openapi_extra=described(Promotion))
+def promote(
+    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Promotion, Depends(ordered(Promotion))]
+) -> VersionDetail:
+    """Put a version into production and archive the former one, at once."""
+    return _told(store.promote(reference, reason=order.reason, force=order.force, actor=order.by), loaded)
+
+
+@router.post("/models/{name}/rollback", dependencies=NOTHING_ELSE, openapi_extra=described(Rollback))
+def roll_back(
+    store: Writing, loaded: Loaded, name: ModelName, order: Annotated[Rollback, Depends(ordered(Rollback))]
+) -> VersionDetail:
+    """Put back the version that was in production before, or a numbered one that was."""
+    return _told(store.rollback(name, to=order.to, reason=order.reason, actor=order.by), loaded)
+
+
+@router.post(f"{VERSION}/archive", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+def archive(
+    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
+) -> VersionDetail:
+    """Retire a version: from now on only its number chooses it."""
+    return _told(store.archive(reference, reason=order.reason, actor=order.by), loaded)
+
+
+@router.post(f"{VERSION}/quarantine", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+def quarantine(
+    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
+) -> VersionDetail:
+    """Stop a version from being served at all; needs a reason."""
+    return _told(store.quarantine(reference, reason=order.reason or "", actor=order.by), loaded)
+
+
+@router.post(f"{VERSION}/release", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+def release(
+    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
+) -> VersionDetail:
+    """Make a candidate again of a version in quarantine, after its bytes were hashed anew; needs a reason."""
+    return _told(store.release(reference, reason=order.reason or "", actor=order.by), loaded)
+
+
+def _told(version: Version, loaded: Loaded) -> VersionDetail:
+    return version_detail(version, loaded.failure(version))
+
+
+# --- words -------------------------------------------------------------------------------------------------
+
+
+@router.patch(VERSION, dependencies=NOTHING_ELSE, openapi_extra=described(Words))
+def describe(
+    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Words, Depends(ordered(Words))]
+) -> VersionDetail:
+    """Change the note and tags of a version."""
+    version = store.describe(reference, note=order.new_note, tags=order.tags, reason=order.reason, actor=order.by)
+    return _told(version, loaded)
+
+
+@router.patch("/models/{name}", dependencies=NOTHING_ELSE, openapi_extra=described(Description))
+def describe_model(
+    store: Writing,
+    reading: Store,
+    loaded: Loaded,
+    name: ModelName,
+    order: Annotated[Description, Depends(ordered(Description))],
+) -> ModelAnswer:
+    """Say what a model is for."""
+    store.describe_model(name, order.description, reason=order.reason, actor=order.by)
+    return get_model(reading, loaded, name)
+
+
+# --- aliases -----------------------------------------------------------------------------------------------
+
+
+@router.put(ALIAS, dependencies=NOTHING_ELSE, openapi_extra=described(AliasTarget))
+def set_alias(
+    store: Writing, name: ModelName, alias: str, order: Annotated[AliasTarget, Depends(ordered(AliasTarget))]
+) -> AliasList:
+    """Have an alias name a version, whatever it named before; return all aliases of the model."""
+    store.set_alias(f"{name}@{order.version}", alias, reason=order.reason, actor=order.by)
+    return AliasList(aliases=store.aliases(name))
+
+
+@router.delete(ALIAS, status_code=204, dependencies=SAID)
+def remove_alias(
+    store: Writing,
+    name: ModelName,
+    alias: str,
+    reason: Annotated[Reason, Query()] = None,
+    actor: Annotated[Actor, Query()] = None,
+) -> None:
+    """Take an alias away."""
+    store.remove_alias(name, alias, reason=reason, actor=recorded(actor))
+
+
+# --- leaving -----------------------------------------------------------------------------------------------
+
+
+@router.delete(VERSION, status_code=204, dependencies=SAID)
+def delete(
+    store: Writing,
+    reference: Reference,
+    reason: Annotated[Reason, Query()] = None,
+    actor: Annotated[Actor, Query()] = None,
+) -> None:
+    """Take an archived or quarantined version out of the catalog for good; needs a reason."""
+    store.delete(reference, reason=reason or "", actor=recorded(actor))

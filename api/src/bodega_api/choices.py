@@ -1,0 +1,89 @@
+"""Which version is meant, over HTTP: what would answer and why, the aliases of a model, two versions compared."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from bodega_api.answers import ProblemAnswer
+from bodega_api.dependencies import ModelName, Store, only_parameters
+
+VERSION = "a number, latest, production, an alias or best:METRIC[:min]"
+
+router = APIRouter(tags=["catalog"], responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}})
+
+
+class ResolutionAnswer(BaseModel):
+    """The version that a prediction with the same parameters is answered by, and why."""
+
+    model: str
+    version: int
+    sha256: str
+    status: str
+    chosen: str = Field(description="why this version answers")
+    generation: int = Field(description="every change of the catalog up to this one was taken into account")
+
+
+class AliasList(BaseModel):
+    """The aliases of a model, each with the number of its version."""
+
+    aliases: dict[str, int]
+
+
+class Sides(BaseModel):
+    """A value in either version; null where there is none."""
+
+    before: Any
+    after: Any
+
+
+class DifferenceAnswer(BaseModel):
+    """What differs between two versions; the objects hold only what does."""
+
+    before: str
+    after: str
+    compatible: bool = Field(description="whether callers of the first can call the second unchanged")
+    signature: list[dict[str, Any]] = Field(description="changes, each with what, detail and breaking")
+    metrics: dict[str, Sides]
+    params: dict[str, Sides]
+    environment: dict[str, Sides]
+    tags: dict[str, Sides]
+    size_bytes: Sides
+    format: Sides
+    same_bytes: bool
+
+
+@router.get("/resolve", dependencies=[Depends(only_parameters("model", "version"))])
+def resolve(
+    store: Store,
+    model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
+    version: Annotated[str | None, Query(description=f"{VERSION}; else production or newest")] = None,
+) -> ResolutionAnswer:
+    """Choose a version as a prediction does, without loading it."""
+    resolution = store.choose(model, version)
+    chosen = resolution.version
+    return ResolutionAnswer(
+        model=chosen.model,
+        version=chosen.number,
+        sha256=chosen.digest.hex,
+        status=chosen.status.value,
+        chosen=resolution.reason,
+        generation=resolution.generation,
+    )
+
+
+@router.get("/models/{name}/aliases", dependencies=[Depends(only_parameters())])
+def list_aliases(store: Store, name: ModelName) -> AliasList:
+    """List the aliases of a model."""
+    return AliasList(aliases=store.aliases(name))
+
+
+@router.get("/models/{name}/diff", dependencies=[Depends(only_parameters("before", "after"))])
+def diff(
+    store: Store,
+    name: ModelName,
+    before: Annotated[str, Query(min_length=1, description=VERSION)],
+    after: Annotated[str, Query(min_length=1, description=VERSION)],
+) -> DifferenceAnswer:
+    """Compare two versions of a model, and tell whether callers of the first can call the second."""
+    return DifferenceAnswer(**store.diff(f"{name}@{before}", f"{name}@{after}").to_dict())

@@ -1,0 +1,139 @@
+"""What a write over HTTP may say: strict JSON into orders, each fault named by its key and never by its value."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from bodega_db.reference import LARGEST_NUMBER, METRIC_NAME
+from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
+
+from bodega_api.body import DuplicateKeys, json_type, parse_json
+from bodega_api.dependencies import AppSettings, request_body
+from bodega_api.problems import BodyError, BodyTooLargeError
+
+WRITER = "admin token"
+LONGEST_ACTOR = 200
+HINT = "Send one JSON object, or nothing; /docs lists its keys."
+
+
+def check_actor(actor: str | None) -> str | None:
+    """Return the actor; raise unless the history can show it in a line."""
+    if actor is not None and not (actor.strip() and len(actor) <= LONGEST_ACTOR and actor.isprintable()):
+        raise PydanticCustomError("actor", f"Give 1 to {LONGEST_ACTOR} printable characters")
+    return actor
+
+
+Actor = Annotated[str | None, AfterValidator(check_actor), Field(description="who does it; kept in the history")]
+Reason = Annotated[str | None, Field(description="why; kept in the history")]
+Number = Annotated[int, Field(ge=1, le=LARGEST_NUMBER)]
+TagName = Annotated[str, StringConstraints(pattern=rf"^(?:{METRIC_NAME.pattern})$")]
+
+
+def recorded(actor: str | None) -> str:
+    """Return what the history calls whoever wrote with the token; what they say of themselves is not proven."""
+    return f"{actor} ({WRITER})" if actor else WRITER
+
+
+class Order(BaseModel):
+    """A change, why, and by whom."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    reason: Reason = None
+    actor: Actor = None
+
+    @property
+    def by(self) -> str:
+        """What the history calls whoever ordered it."""
+        return recorded(self.actor)
+
+
+class Promotion(Order):
+    """Put a version into production."""
+
+    force: bool = Field(default=False, description="also where present callers would break; needs a reason")
+
+
+class Rollback(Order):
+    """Put a former version back into production."""
+
+    to: Number | None = Field(default=None, description="the version to return to; else the one before")
+
+
+class Words(Order):
+    """Change the note and tags of a version; what is left out stays as it is."""
+
+    note: str | None = Field(default=None, description="null takes it away")
+    tags: dict[TagName, str | None] = Field(default={}, description="a tag that is null is taken away")
+
+    @property
+    def new_note(self) -> str | None:
+        """The note as `ModelStore.describe` takes it: None leaves it as it is, and a blank one takes it away."""
+        return self.note or "" if "note" in self.model_fields_set else None
+
+
+class Description(Order):
+    """Say what a model is for."""
+
+    description: str | None = Field(description="null takes it away")
+
+
+class AliasTarget(Order):
+    """Have an alias name a version."""
+
+    version: Number
+
+
+Kind = TypeVar("Kind", bound=Order)
+
+
+async def order_body(request: Request, settings: AppSettings) -> bytes:
+    """Read the body of an order, of at most as many bytes as that of a prediction."""
+    try:
+        return await request_body(request, settings)
+    except BodyTooLargeError as exc:
+        raise BodyTooLargeError(exc.message, "An order needs a few hundred.") from None
+
+
+def ordered(kind: type[Kind]) -> Callable[[bytes], Kind]:
+    """Make a dependency that reads an order of a kind; no body at all is an order without a word."""
+
+    def read(body: Annotated[bytes, Depends(order_body)]) -> Kind:
+        return read_order(kind, body)
+
+    return read
+
+
+def read_order(kind: type[Kind], body: bytes) -> Kind:
+    """Read an order; raise BodyError for what is no JSON object, RequestValidationError for one that does not fit."""
+    try:
+        document = parse_json(body) if body else {}
+    except BodyError as exc:
+        raise BodyError(exc.message, HINT) from None
+    if not isinstance(document, dict):
+        raise BodyError(f"The body is {json_type(document)}, not an object", HINT)
+    if any(isinstance(value, DuplicateKeys) for value in (document, *document.values())):
+        raise BodyError("The body has a key twice", HINT)
+    try:
+        return kind.model_validate(document)
+    except ValidationError as exc:
+        raise RequestValidationError(_faults(kind, exc)) from None
+
+
+def _faults(kind: type[Order], error: ValidationError) -> list[dict[str, Any]]:
+    # Neither an unknown key nor the name of a tag is repeated: whoever sends them by mistake may have sent a secret.
+    known = f"There is a key that is not known here; known are {', '.join(sorted(kind.model_fields))}"
+    faults = [
+        ("body", known) if fault["type"] == "extra_forbidden" else (fault["loc"][0], fault["msg"])
+        for fault in error.errors(include_input=False, include_url=False)
+    ]
+    return [{"loc": ("body", key), "msg": message} for key, message in dict.fromkeys(faults)]
+
+
+def described(kind: type[Order]) -> dict[str, Any]:
+    """Describe the body of an order for OpenAPI."""
+    required = any(field.is_required() for field in kind.model_fields.values())
+    content = {"application/json": {"schema": kind.model_json_schema()}}
+    return {"requestBody": {"required": required, "content": content}}
