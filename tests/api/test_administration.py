@@ -14,7 +14,7 @@ from bodega_api.app import create_app
 from bodega_db import migrate
 from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.errors import SettingsError
-from bodega_db.roles import API, LAB, RIGHTS, apply_roles
+from bodega_db.roles import ADMIN, API, RIGHTS, apply_roles
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import Api, create_database, running_api
@@ -38,8 +38,11 @@ WRITES: list[tuple[str, str, Any]] = [
     ("PATCH", f"{VERSION}/1", {"note": "said over HTTP"}),
     ("PATCH", "/models/penguins", {"description": "species"}),
     ("PUT", "/models/penguins/aliases/champion", {"version": 1}),
+    ("POST", "/models/penguins/aliases/former/protect", None),
+    ("POST", "/models/penguins/aliases/sold/unprotect", None),
     ("DELETE", "/models/penguins/aliases/former", None),
     ("DELETE", f"{VERSION}/4", {"reason": "of no use"}),
+    ("POST", "/models/penguins/prune", {"keep": 1}),
 ]
 WITH_BODY = [write for write in WRITES if write[0] != "DELETE"]
 
@@ -72,15 +75,18 @@ def catalog(store: ModelStore) -> ModelStore:
 def fill(store: ModelStore) -> ModelStore:
     """Register a version that was in production, one that is, one in quarantine, and one that is archived unused.
 
-    An alias names the first.
+    Two aliases name the first, and one of them is protected. Another archived version and a candidate are newer.
     """
-    for exhibit in (penguins(), weaker_penguins(), penguins(), penguins()):
+    for exhibit in (penguins(), weaker_penguins(), penguins(), penguins(), penguins(), penguins()):
         enter(store, "penguins", exhibit)
     store.promote("penguins@1")
     store.promote("penguins@2")
     store.quarantine("penguins@3", reason="for the test")
     store.archive("penguins@4")
+    store.archive("penguins@5")
     store.set_alias("penguins@1", "former")
+    store.set_alias("penguins@1", "sold")
+    store.protect_alias("penguins", "sold")
     return store
 
 
@@ -139,7 +145,10 @@ def test_a_write_changes_what_it_says_and_is_on_record(
     if path.endswith("rollback"):
         page = f"{VERSION}/1"
     event = catalog.history("penguins")[0]
-    assert answer == (None if method == "DELETE" else admin.client.get(page).json())
+    if path.endswith("prune"):
+        assert answer == {"model": "penguins", "versions": [5, 4], "dry_run": False}
+    else:
+        assert answer == (None if method == "DELETE" else admin.client.get(page).json())
     assert (event.actor, event.reason) == ("Ana Núñez (admin token)", "because")
 
 
@@ -230,11 +239,11 @@ def test_an_alias_comes_moves_and_goes(catalog: ModelStore, admin: Api) -> None:
     gone = send(admin, "DELETE", path)
     again = send(admin, "DELETE", path)
 
-    assert came == {"aliases": {"champion": 1, "former": 1}}
-    assert moved == {"aliases": {"champion": 2, "former": 1}}
+    assert came == {"aliases": {"champion": 1, "former": 1, "sold": 1}, "protected": ["sold"]}
+    assert moved == {"aliases": {"champion": 2, "former": 1, "sold": 1}, "protected": ["sold"]}
     assert (gone.status_code, gone.content) == (204, b"")
     problem_of(again, 404, "alias-not-found")
-    assert catalog.aliases("penguins") == {"former": 1}
+    assert catalog.aliases("penguins") == {"former": 1, "sold": 1}
 
 
 def test_a_deleted_version_is_gone_and_its_history_is_not(catalog: ModelStore, admin: Api) -> None:
@@ -250,7 +259,7 @@ def test_a_deleted_version_is_gone_and_its_history_is_not(catalog: ModelStore, a
     problem_of(send(admin, "DELETE", f"{VERSION}/4", {"reason": "again"}), 404, "version-not-found")
     last = admin.client.get("/models/penguins/history?limit=1").json()["events"][0]
     assert (last["version"], last["reason"], last["after"]) == (4, "of no use", None)
-    assert enter(catalog, "penguins", penguins()).number == 5
+    assert enter(catalog, "penguins", penguins()).number == 7
 
 
 def test_a_release_hashes_the_bytes_anew(catalog: ModelStore, admin: Api, volume: Path) -> None:
@@ -484,7 +493,7 @@ def test_bodies_answers_and_problems_are_as_described(catalog: ModelStore, admin
         if method != "DELETE":
             check(operation["requestBody"]["content"]["application/json"]["schema"], sent or {})
             check(operation["responses"]["200"]["content"]["application/json"]["schema"], answer)
-            assert operation["requestBody"]["required"] == (path.endswith("champion") or path == "/models/penguins")
+            assert operation["requestBody"]["required"] == (path.endswith(("champion", "/penguins", "prune")))
         assert list(operation["responses"]["4XX"]["content"]) == ["application/problem+json"]
         assert operation["summary"]
         assert operation["description"]
@@ -684,10 +693,10 @@ def test_a_role_that_may_not_write_is_told_so(
 
     With a role of its own for writes the same API writes, and reads as before.
     """
-    store = fill(connect(database_url=role_urls[LAB]))
+    store = fill(connect(database_url=role_urls[ADMIN]))
     before = state_of(store)
     reading = start_api(database_url=role_urls[API], admin_token_file=token_file)
-    writing = start_api(database_url=role_urls[API], admin_token_file=token_file, admin_database_url=role_urls[OWNER])
+    writing = start_api(database_url=role_urls[API], admin_token_file=token_file, admin_database_url=role_urls[ADMIN])
 
     refused = [send(reading, *write) for write in WRITES]
     after = state_of(store)
@@ -699,7 +708,7 @@ def test_a_role_that_may_not_write_is_told_so(
         assert "docs/roles.md" in problem["hint"]
     assert after == before
     assert "permission denied" in caplog.text
-    assert written == [200] * 8 + [204] * 2
+    assert written == [200] * 10 + [204] * 2 + [200]
     for path in ("/models", "/models/penguins/history", "/models/penguins/aliases", "/resolve?version=3"):
         assert reading.client.get(path).json() == writing.client.get(path).json()
 

@@ -13,6 +13,7 @@ from bodega_db.errors import (
     ModelNotFoundError,
     NoFormerVersionError,
     ReasonMissingError,
+    RetentionError,
     StatusMoveError,
     VersionInUseError,
     VersionNotFoundError,
@@ -200,3 +201,93 @@ def test_deletions_and_moves_at_once_do_not_block_each_other(penguins: ModelStor
     assert failures == []
     assert sorted({*numbers(penguins), *gone}) == list(range(1, 12))
     assert not gone & set(numbers(penguins))
+
+
+# --- prune ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(store: ModelStore) -> ModelStore:
+    """Ten versions: 1 to 5 were in production one after the other and 5 is, 6 is named, 7 to 9 are archived."""
+    for strength in range(1, 11):
+        store.register(classifier(float(strength)), "penguins", example=example())
+    for number in range(1, 6):
+        store.promote(f"penguins@{number}")
+    store.set_alias("penguins@6", "stable")
+    for number in range(6, 10):
+        store.archive(f"penguins@{number}")
+    store.quarantine("penguins@1", reason="a drill")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("rule", "leave"),
+    [
+        ({"keep": 1}, [9, 8, 7, 3, 2]),
+        ({"keep": 3}, [7, 3, 2]),
+        ({"keep": 9}, []),
+        ({"keep": 10}, []),
+        ({"keep": 11}, []),
+        ({"keep": 2**31 - 1}, []),
+    ],
+)
+def test_the_newest_versions_stay_and_whatever_somebody_may_want(
+    many: ModelStore, rule: dict[str, int], leave: list[int]
+) -> None:
+    """Archived versions leave; those in production, quarantine or under an alias stay, and what a rollback leads to."""
+    foreseen = many.prune("penguins", **rule, dry_run=True)
+    untouched = numbers(many)
+    gone = many.prune("penguins", **rule)
+
+    assert [version.number for version in gone] == [version.number for version in foreseen] == leave
+    assert untouched == list(range(1, 11))
+    assert numbers(many) == sorted(set(range(1, 11)) - set(leave))
+    assert many.prune("penguins", **rule) == []
+    assert many.rollback("penguins").number == 4
+
+
+def test_candidates_leave_when_they_are_asked_to(many: ModelStore) -> None:
+    """A candidate is archived before it leaves, both on record; without being asked to, it stays."""
+    for strength in (11.0, 12.0):
+        many.register(classifier(strength), "penguins", example=example())
+    many.prune("penguins", keep=1)
+    kept = numbers(many)
+    gone = many.prune("penguins", keep=1, candidates=True, reason="too many", actor="ada")
+    events = [(e.kind, e.actor, e.reason) for e in many.history("penguins") if e.number == 11]
+
+    assert kept == [1, 4, 5, 6, 10, 11, 12]
+    assert [version.number for version in gone] == [11, 10]
+    assert events[:2] == [("deleted", "ada", "too many"), ("status", "ada", "too many")]
+    assert many.history("penguins", limit=1)[0].reason == "too many"
+
+
+def test_a_pruned_version_says_which_rule_it_fell_under(many: ModelStore) -> None:
+    """Without a reason of one's own, the history names the rule."""
+    many.prune("penguins", keep=3)
+
+    with pytest.raises(VersionNotFoundError, match=r"penguins@7 was deleted on .*: pruned: the newest 3 are kept"):
+        many.find("penguins@7")
+
+
+@pytest.mark.parametrize("keep", [0, -1, True, 2.0, "3", 2**31, None])
+def test_a_rule_that_keeps_nothing_is_refused(many: ModelStore, keep: Any) -> None:
+    """At least one version stays, and the number is a whole one."""
+    with pytest.raises(RetentionError, match="keeps 1 to"):
+        many.prune("penguins", keep=keep)
+
+    assert numbers(many) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_model_that_is_not_there_cannot_be_pruned(store: ModelStore, dry_run: bool) -> None:
+    """Its name is said to be that of no model."""
+    with pytest.raises(ModelNotFoundError):
+        store.prune("pinguins", keep=1, dry_run=dry_run)
+
+
+def test_more_than_one_batch_leaves(many: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many versions leave in several transactions, and none is forgotten."""
+    monkeypatch.setattr("bodega_db.leaving.BATCH", 2)
+
+    assert [version.number for version in many.prune("penguins", keep=1)] == [9, 8, 7, 3, 2]
+    assert numbers(many) == [1, 4, 5, 6, 10]

@@ -14,6 +14,7 @@ import pytest
 from bodega_db import migrate
 from bodega_db.environment import default_actor
 from bodega_db.errors import (
+    AliasProtectedError,
     CatalogNotMigratedError,
     CatalogUnavailableError,
     NotPermittedError,
@@ -31,8 +32,8 @@ Connection = psycopg.Connection[Any]
 Connect = Callable[..., ModelStore]
 LogIn = Callable[[str], Connection]
 
-OWNER, LAB, API = "bodega_owner", "bodega_lab", "bodega_api"
-PASSWORDS = {LAB: 'lab\'s %s "word"; \\', API: "päßwörd of the API"}
+OWNER, LAB, API, ADMIN = "bodega_owner", "bodega_lab", "bodega_api", "bodega_admin"
+PASSWORDS = {LAB: 'lab\'s %s "word"; \\', API: "päßwörd of the API", ADMIN: "who may delete"}
 OWNER_PASSWORD = "owner"
 TEMPLATE = "template_roles"
 
@@ -137,13 +138,23 @@ REGISTERED = {
     *("model_id", "number", "sha256", "size_bytes", "format", "signature", "golden", "metrics", "params", "tags"),
     *("environment", "lineage", "note", "idempotency_key", "created_by"),
 }
+INSERTED = {
+    "model": {"name", "description", "last_version", "created_by"},
+    "version": REGISTERED,
+    "alias": {"model_id", "name", "version_id"},
+}
 ALLOWED: dict[tuple[str, str], dict[str, Any]] = {
-    (LAB, "SELECT"): dict.fromkeys(TABLES, ALL),
-    (LAB, "INSERT"): {
-        "model": {"name", "description", "last_version", "created_by"},
-        "version": REGISTERED,
-        "alias": {"model_id", "name", "version_id"},
+    (ADMIN, "SELECT"): dict.fromkeys(TABLES, ALL),
+    (ADMIN, "INSERT"): INSERTED,
+    (ADMIN, "UPDATE"): {
+        "model": {"description", "last_version"},
+        "version": {"status", "tags", "note"},
+        "alias": {"version_id", "protected"},
     },
+    (ADMIN, "DELETE"): {"version": ALL, "alias": ALL},
+    (ADMIN, "TRUNCATE"): {},
+    (LAB, "SELECT"): dict.fromkeys(TABLES, ALL),
+    (LAB, "INSERT"): INSERTED,
     (LAB, "UPDATE"): {
         "model": {"description", "last_version"},
         "version": {"status", "tags", "note"},
@@ -237,8 +248,8 @@ def test_every_table_is_named_for_every_role(database_url: str) -> None:
         for column in listed
     }
 
-    assert set(RIGHTS) == {LAB, API}
-    assert [set(tables) for tables in RIGHTS.values()] == [set(columns), set(columns)]
+    assert set(RIGHTS) == {LAB, API, ADMIN}
+    assert [set(tables) for tables in RIGHTS.values()] == [set(columns)] * 3
     assert {column for table, column in named if column not in columns[table]} == set()
 
 
@@ -291,6 +302,58 @@ def test_the_lab_moves_versions_through_their_life(stores: Callable[[str], Model
 
     assert [version.status for version in store.versions("penguins")] == ["archived", "production"]
     assert store.as_of("penguins", store.history("penguins")[0].at).number == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("penguins")
+def test_a_protected_alias_is_moved_by_the_administrator_alone(stores: Callable[[str], ModelStore]) -> None:
+    """The lab can neither protect an alias nor move, remove or free one that is protected; the administrator can."""
+    lab, admin = stores(LAB), stores(ADMIN)
+    lab.register(classifier(2.0), "penguins", example=example())
+    lab.set_alias("penguins@1", "stable")
+    with pytest.raises(NotPermittedError):
+        lab.protect_alias("penguins", "stable")
+    admin.protect_alias("penguins", "stable", reason="customers call it")
+    protected = lab.protected_aliases("penguins")
+
+    refused: list[tuple[type[Exception], Callable[[], object]]] = [
+        (AliasProtectedError, lambda: lab.set_alias("penguins@2", "stable")),
+        (AliasProtectedError, lambda: lab.remove_alias("penguins", "stable")),
+        (NotPermittedError, lambda: lab.unprotect_alias("penguins", "stable")),
+    ]
+    for error, act in refused:
+        with pytest.raises(error):
+            act()
+    before = lab.aliases("penguins")
+    admin.set_alias("penguins@2", "stable")
+    moved = lab.aliases("penguins")
+    admin.unprotect_alias("penguins", "stable")
+    lab.remove_alias("penguins", "stable")
+
+    kinds = [event.kind for event in lab.history("penguins")][:5]
+    assert protected == ["stable"]
+    assert (before, moved) == ({"stable": 1}, {"stable": 2})
+    assert kinds == ["alias", "alias protection", "alias", "alias protection", "alias"]
+    assert lab.protected_aliases("penguins") == []
+
+
+@pytest.mark.usefixtures("penguins")
+def test_versions_leave_by_the_administrator_alone(stores: Callable[[str], ModelStore]) -> None:
+    """The lab retires a version, and only the administrator takes it, or many, out of the catalog."""
+    lab, admin = stores(LAB), stores(ADMIN)
+    for strength in (2.0, 3.0):
+        lab.register(classifier(strength), "penguins", example=example())
+    lab.archive("penguins@1")
+    lab.archive("penguins@2")
+    with pytest.raises(NotPermittedError):
+        lab.delete("penguins@1", reason="of no use")
+    with pytest.raises(NotPermittedError):
+        lab.prune("penguins", keep=1)
+
+    admin.delete("penguins@1", reason="of no use")
+    pruned = admin.prune("penguins", keep=1)
+
+    assert [version.number for version in pruned] == [2]
+    assert [version.number for version in lab.versions("penguins")] == [3]
 
 
 @pytest.mark.usefixtures("penguins")
@@ -480,14 +543,14 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
-@pytest.mark.parametrize("role", [LAB, API])
+@pytest.mark.parametrize("role", [LAB, API, ADMIN])
 def test_there_is_no_way_around_the_rights(role: str, statement: str, log_in: LogIn) -> None:
-    """Neither role can forge history, make things, grow, or reach the server's files."""
+    """No role can forge history, make things, grow, or reach the server's files."""
     with pytest.raises(InsufficientPrivilege):
         log_in(role).execute(statement)
 
 
-@pytest.mark.parametrize("role", [LAB, API])
+@pytest.mark.parametrize("role", [LAB, API, ADMIN])
 def test_a_role_cannot_change_its_rights(role: str, log_in: LogIn, database_url: str) -> None:
     """A GRANT of what one does not own is a warning to Postgres, and changes nothing."""
     before = rights(database_url)
@@ -628,10 +691,14 @@ def test_the_roles_can_log_in_and_do_little_else(database_url: str) -> None:
         database_url,
         "SELECT rolname, rolcanlogin, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls,"
         " rolinherit, rolconnlimit, EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid)"
-        f" FROM pg_roles r WHERE rolname IN ('{LAB}', '{API}') ORDER BY rolname",
+        f" FROM pg_roles r WHERE rolname IN ('{LAB}', '{API}', '{ADMIN}') ORDER BY rolname",
     )
 
-    assert found == [(API, True, False, False, 60, False), (LAB, True, False, False, 30, False)]
+    assert found == [
+        (ADMIN, True, False, False, 10, False),
+        (API, True, False, False, 60, False),
+        (LAB, True, False, False, 25, False),
+    ]
 
 
 def test_nobody_else_may_connect(database_url: str, postgres_url: str) -> None:
@@ -788,9 +855,12 @@ def waiting_backend(watcher: Connection) -> int:
 @pytest.mark.parametrize(
     ("passwords", "message"),
     [
-        ({LAB: "l"}, f"given for {LAB}, and the roles are {API}, {LAB}"),
+        ({LAB: "l"}, f"given for {LAB}, and the roles are {ADMIN}, {API}, {LAB}"),
         ({}, "given for no role"),
-        (PASSWORDS | {"bodega_owner": "o"}, "Passwords were given for bodega_api, bodega_lab, bodega_owner"),
+        (
+            PASSWORDS | {"bodega_owner": "o"},
+            "Passwords were given for bodega_admin, bodega_api, bodega_lab, bodega_owner",
+        ),
         (PASSWORDS | {API: ""}, f"The password of {API} is empty"),
         (PASSWORDS | {LAB: "half\0other half"}, f"The password of {LAB} is empty or holds a NUL"),
     ],

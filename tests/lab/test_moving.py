@@ -1,43 +1,17 @@
 """Moving versions from a notebook and from the command line: the verbs of `bodega` and the commands of their names."""
 
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from bodega import cli
 from bodega_db.errors import InvalidMetadataError, NoFormerVersionError
 from conftest import Api
-from fitting import Fitted, fit_tree
+from fitting import Fitted
 
 Run = Callable[..., "tuple[int | str, str]"]
-
-
-@pytest.fixture
-def two(lab: ModuleType) -> ModuleType:
-    """The module `bodega`, with two versions of one model."""
-    for fitted in (fit_tree(), fit_tree()):
-        lab.register(fitted.model, "penguins", example=fitted.X)
-    return lab
-
-
-@pytest.fixture
-def run(database_url: str, volume: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the `bodega` command on this test's catalog; return its status, or its last words, and its output."""
-    monkeypatch.setenv("BODEGA_DATABASE_URL", database_url)
-    monkeypatch.setenv("BODEGA_MODELS", str(volume))
-
-    def run_command(*arguments: str) -> tuple[int | str, str]:
-        monkeypatch.setattr(sys, "argv", ["bodega", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, capsys.readouterr().out
-
-    return run_command
 
 
 def predicting(api: Api, fitted: Fitted) -> int:
@@ -142,7 +116,8 @@ def test_the_commands_write_json_for_programs(two: ModuleType, run: Run, api: Ap
     nobody = json.loads(run("as-of", "penguins", "2020-02-02T02:02Z", "--json")[1])
 
     assert moved == api.client.get("/models/penguins/versions/1").json()
-    assert (named["alias"], named["version"], aliases) == ("stable", 1, {"aliases": {"stable": 1}})
+    assert (named["alias"], named["version"]) == ("stable", 1)
+    assert aliases == {"aliases": {"stable": 1}, "protected": []}
     assert (held["version"], held["reason"], nobody) == (1, "the first", {"held_by": None})
 
 

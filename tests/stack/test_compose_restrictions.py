@@ -17,7 +17,13 @@ MOUNTS = {
         "/var/lib/postgresql/data": True,
         "/var/run/postgresql": True,
     },
-    "migrate": {"/models": True, "/run/secrets": False, "/run/roles/bodega_api": False, "/run/roles/bodega_lab": False},
+    "migrate": {
+        "/models": True,
+        "/run/secrets": False,
+        "/run/roles/bodega_admin": False,
+        "/run/roles/bodega_api": False,
+        "/run/roles/bodega_lab": False,
+    },
     "api": {"/models": False, "/run/secrets": False},
     "lab": {"/models": True, "/run/secrets": False, "/home/bodega": True, "/notebooks": True},
 }
@@ -163,7 +169,7 @@ def test_secrets_are_for_their_owner(stack: Deployment) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in secrets.rglob("*")}
 
     assert secrets.stat().st_mode & 0o777 == 0o700
-    assert {modes.pop(folder) for folder in ("api", "lab", "migrate", "postgres")} == {0o700}
+    assert {modes.pop(folder) for folder in ("admin", "api", "lab", "migrate", "postgres")} == {0o700}
     assert set(modes.values()) == {0o400}
 
 

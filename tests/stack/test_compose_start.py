@@ -114,7 +114,7 @@ def test_no_secret_is_in_an_image_or_an_environment(first: tuple[Deployment, flo
     told = json.dumps([deployment.containers(name) for name in services]) + deployment.compose("config")
     said = "".join(deployment.logs(name) for name in services)
 
-    assert len(secrets) == 6
+    assert len(secrets) == 7
     assert {len(password) for password in passwords} == {48}
     assert [password for password in passwords if password in told or password in said] == []
 

@@ -64,12 +64,13 @@ database_url() { # database_url ROLE PASSWORD
 }
 
 make_secrets() {
-  mkdir -p "$secrets/postgres" "$secrets/migrate" "$secrets/api" "$secrets/lab"
+  mkdir -p "$secrets/postgres" "$secrets/migrate" "$secrets/api" "$secrets/lab" "$secrets/admin"
   write_secret postgres/superuser_password "$(random)"
   write_secret postgres/owner_password "$(random)"
   write_secret migrate/bodega_database_url "$(database_url bodega_owner "$(cat "$secrets/postgres/owner_password")")"
   write_secret api/bodega_database_url "$(database_url bodega_api "$(random)")"
   write_secret lab/bodega_database_url "$(database_url bodega_lab "$(random)")"
+  write_secret admin/bodega_database_url "$(database_url bodega_admin "$(random)")"
   write_secret lab/jupyter_token "$(random)"
 }
 
@@ -83,7 +84,7 @@ give_folders() {
   own "$user" "$volumes/models"
   own "$user" "$volumes/lab"
   chown -R "$postgres" "$secrets/postgres"
-  chown -R "$user" "$secrets/migrate" "$secrets/api" "$secrets/lab"
+  chown -R "$user" "$secrets/migrate" "$secrets/api" "$secrets/lab" "$secrets/admin"
   find "$secrets" -type d -exec chmod 700 {} + -o -type f -exec chmod 400 {} +
   share_notebooks
 }

@@ -11,9 +11,10 @@ from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel
 
 from bodega_api.answers import ModelAnswer, ProblemAnswer, VersionDetail, version_detail
-from bodega_api.choices import AliasList
+from bodega_api.choices import AliasList, alias_list
 from bodega_api.credentials import check_token
 from bodega_api.dependencies import Loaded, ModelName, Reference, Store, only_parameters
 from bodega_api.models import get_model
@@ -24,6 +25,7 @@ from bodega_api.orders import (
     Order,
     Promotion,
     Reason,
+    Retention,
     Rollback,
     Words,
     described,
@@ -31,7 +33,7 @@ from bodega_api.orders import (
     recorded,
 )
 
-CONNECTIONS = 5  # of the role that may write: people do, one at a time, and predictions must not wait for them
+CONNECTIONS = 2  # of the role that may write, which has ten: people write one at a time, and over several copies
 VERSION = "/models/{name}/versions/{number}"
 ALIAS = "/models/{name}/aliases/{alias}"
 NOTHING_ELSE = [Depends(only_parameters())]
@@ -59,6 +61,14 @@ def connect_writing(settings: Settings, store: ModelStore, patience: int) -> Mod
 def get_writing_store(request: Request) -> ModelStore:
     """Return the app's store for writes."""
     return cast("ModelStore", request.app.state.writing_store)
+
+
+class PruneAnswer(BaseModel):
+    """Which versions left, or would leave, newest first."""
+
+    model: str
+    versions: list[int]
+    dry_run: bool
 
 
 Writing = Annotated[ModelStore, Depends(get_writing_store)]
@@ -144,7 +154,7 @@ def set_alias(
 ) -> AliasList:
     """Have an alias name a version, whatever it named before; return all aliases of the model."""
     store.set_alias(f"{name}@{order.version}", alias, reason=order.reason, actor=order.by)
-    return AliasList(aliases=store.aliases(name))
+    return alias_list(store, name)
 
 
 @router.delete(ALIAS, status_code=204, dependencies=SAID)
@@ -159,6 +169,24 @@ def remove_alias(
     store.remove_alias(name, alias, reason=reason, actor=recorded(actor))
 
 
+@router.post(f"{ALIAS}/protect", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+def protect_alias(
+    store: Writing, name: ModelName, alias: str, order: Annotated[Order, Depends(ordered(Order))]
+) -> AliasList:
+    """Let only an administrator of the catalog move an alias; return all aliases of the model."""
+    store.protect_alias(name, alias, reason=order.reason, actor=order.by)
+    return alias_list(store, name)
+
+
+@router.post(f"{ALIAS}/unprotect", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+def unprotect_alias(
+    store: Writing, name: ModelName, alias: str, order: Annotated[Order, Depends(ordered(Order))]
+) -> AliasList:
+    """Let everybody who may move aliases move this one again; return all aliases of the model."""
+    store.unprotect_alias(name, alias, reason=order.reason, actor=order.by)
+    return alias_list(store, name)
+
+
 # --- leaving -----------------------------------------------------------------------------------------------
 
 
@@ -171,3 +199,17 @@ def delete(
 ) -> None:
     """Take an archived or quarantined version out of the catalog for good; needs a reason."""
     store.delete(reference, reason=reason or "", actor=recorded(actor))
+
+
+@router.post("/models/{name}/prune", dependencies=NOTHING_ELSE, openapi_extra=described(Retention))
+def prune(store: Writing, name: ModelName, order: Annotated[Retention, Depends(ordered(Retention))]) -> PruneAnswer:
+    """Delete the archived versions except the newest ones; what an alias names or a rollback leads to stays."""
+    gone = store.prune(
+        name,
+        keep=order.keep,
+        candidates=order.candidates,
+        dry_run=order.dry_run,
+        reason=order.reason,
+        actor=order.by,
+    )
+    return PruneAnswer(model=name, versions=[version.number for version in gone], dry_run=order.dry_run)

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from bodega_db.store import ModelStore
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
@@ -28,6 +29,7 @@ class AliasList(BaseModel):
     """The aliases of a model, each with the number of its version."""
 
     aliases: dict[str, int]
+    protected: list[str] = Field(description="those of them that few may move (docs/roles.md)")
 
 
 class Sides(BaseModel):
@@ -75,7 +77,12 @@ def resolve(
 @router.get("/models/{name}/aliases", dependencies=[Depends(only_parameters())])
 def list_aliases(store: Store, name: ModelName) -> AliasList:
     """List the aliases of a model."""
-    return AliasList(aliases=store.aliases(name))
+    return alias_list(store, name)
+
+
+def alias_list(store: ModelStore, name: str) -> AliasList:
+    """Return the aliases of a model as they are answered."""
+    return AliasList(aliases=store.aliases(name), protected=store.protected_aliases(name))
 
 
 @router.get("/models/{name}/diff", dependencies=[Depends(only_parameters("before", "after"))])

@@ -62,6 +62,14 @@ class Rollback(Order):
     to: Number | None = Field(default=None, description="the version to return to; else the one before")
 
 
+class Retention(Order):
+    """Delete old versions that nobody needs any more."""
+
+    keep: Number = Field(description="so many of the newest versions stay, whatever their status")
+    candidates: bool = Field(default=False, description="candidates leave too, not only archived versions")
+    dry_run: bool = Field(default=False, description="only tell which would leave")
+
+
 class Words(Order):
     """Change the note and tags of a version; what is left out stays as it is."""
 

@@ -107,6 +107,10 @@ class VersionInUseError(BodegaError):
     hint = "Give the alias to another version, or remove it with `bodega remove-alias NAME ALIAS`."
 
 
+class RetentionError(BodegaError):
+    """The rule says to keep a number of versions that is none."""
+
+
 class NoFormerVersionError(BodegaError):
     """There is no earlier production version to roll back to."""
 
@@ -123,6 +127,12 @@ class AliasNotFoundError(BodegaError):
     """The model has no such alias."""
 
     hint = "List what there is with `bodega aliases NAME`."
+
+
+class AliasProtectedError(BodegaError):
+    """The alias is protected, and the role that the database was logged in to as may not move it."""
+
+    hint = "Ask whoever administers the store; docs/roles.md says which role may."
 
 
 class InvalidAliasError(BodegaError):

@@ -1,10 +1,31 @@
-"""How versions leave the catalog: one that is named is deleted. History and number stay, and so does the file."""
+"""How versions leave the catalog: one that is named, or many by a rule. History, numbers and files stay."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
 
 from bodega_db import moves
 from bodega_db.changing import ChangingVerbs, Move
-from bodega_db.errors import StatusMoveError, VersionInUseError
-from bodega_db.lifecycle import RETIRED
+from bodega_db.errors import RetentionError, StatusMoveError, VersionInUseError
+from bodega_db.lifecycle import RETIRED, Status
 from bodega_db.metadata import check_reason
+from bodega_db.records import VersionSummary
+from bodega_db.reference import LARGEST_NUMBER, check_model_name
+
+BATCH = 500  # versions in one transaction: who moves others of the model waits for no more than these
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which versions of a model stay: the newest ones, and whatever somebody may still want to serve."""
+
+    keep: int
+    candidates: bool = False
+
+    @property
+    def leaving(self) -> tuple[Status, ...]:
+        """The states in which a version leaves. One in quarantine stays: it is evidence, and is deleted by name."""
+        return (Status.ARCHIVED, Status.CANDIDATE) if self.candidates else (Status.ARCHIVED,)
 
 
 class LeavingVerbs(ChangingVerbs):
@@ -21,6 +42,44 @@ class LeavingVerbs(ChangingVerbs):
             _check_retired(move)
             moves.delete_versions(move.session, move.model_id, [move.version.number])
 
+    def prune(
+        self,
+        name: str,
+        *,
+        keep: int,
+        candidates: bool = False,
+        dry_run: bool = False,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> list[VersionSummary]:
+        """Delete the archived versions of a model except its newest `keep`, and return what left, newest first.
+
+        With `candidates`, those that were never retired leave too. What an alias names stays, and so does the version
+        that a rollback would lead to. A dry run changes nothing. Raises RetentionError for fewer than one to keep.
+        """
+        check_model_name(name)
+        rule = _check_retention(keep, candidates)
+        said = check_reason(reason) or f"pruned: the newest {keep} are kept"
+        if dry_run:
+            with self._transaction() as session:
+                model_id = moves.get_model_id(session, name)
+                return moves.list_leaving(session, model_id, rule.keep, rule.leaving, _spared(session, name, model_id))
+        gone: list[VersionSummary] = []
+        while batch := self._prune(name, rule, said, actor):
+            gone += batch
+        return gone
+
+    def _prune(self, name: str, rule: Retention, reason: str, actor: str | None) -> list[VersionSummary]:
+        with self._recorded(reason, actor) as session:
+            model_id = moves.lock_model(session, name)
+            spared = _spared(session, name, model_id)
+            leaving = moves.list_leaving(session, model_id, rule.keep, rule.leaving, spared, lock_first=BATCH)
+            for version in leaving:
+                if version.status is Status.CANDIDATE:
+                    moves.set_status(session, model_id, version.number, Status.ARCHIVED)
+            moves.delete_versions(session, model_id, [version.number for version in leaving])
+            return leaving
+
 
 def _check_retired(move: Move) -> None:
     version = move.version
@@ -30,3 +89,14 @@ def _check_retired(move: Move) -> None:
         )
     if aliases := moves.list_names(move.session, move.model_id, version.number):
         raise VersionInUseError(f"{version.reference} is named by {', '.join(aliases)}")
+
+
+def _check_retention(keep: int, candidates: bool) -> Retention:
+    if isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= LARGEST_NUMBER:
+        raise RetentionError(f"A model keeps 1 to {LARGEST_NUMBER} of its versions", "Give a whole number, as in 10.")
+    return Retention(keep, candidates)
+
+
+def _spared(session: Session, name: str, model_id: int) -> int | None:
+    """Return the version that a rollback would lead to."""
+    return moves.find_former(session, model_id, moves.list_promotions(session, name))

@@ -19,7 +19,7 @@ from bodega_db.errors import (
     StatusMoveError,
     VersionQuarantinedError,
 )
-from bodega_db.lifecycle import Status, production_line
+from bodega_db.lifecycle import Status
 from bodega_db.metadata import change_tags, check_moment, check_note, check_reason
 from bodega_db.records import Digest, Holder, ModelSummary, Version
 from bodega_db.reference import ByNumber, check_alias, check_model_name
@@ -142,7 +142,8 @@ class LifecycleVerbs(ChangingVerbs):
     def set_alias(self, reference: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> Version:
         """Give a version a name of its own, which another version may have had until now; return the version.
 
-        Raises InvalidAliasError, or VersionQuarantinedError for a version that nothing should lead to.
+        Raises InvalidAliasError, AliasProtectedError, or VersionQuarantinedError for a version that nothing should lead
+        to.
         """
         check_alias(alias)
         with self._moving(reference, check_reason(reason), actor) as move:
@@ -152,10 +153,32 @@ class LifecycleVerbs(ChangingVerbs):
             return move.version
 
     def remove_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
-        """Take an alias from whatever version it names; raise AliasNotFoundError."""
+        """Take an alias from whatever version it names; raise AliasNotFoundError or AliasProtectedError."""
         check_model_name(name)
         with self._recorded(check_reason(reason), actor) as session:
             moves.remove_alias(session, moves.lock_model(session, name), check_alias(alias))
+
+    def protect_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
+        """Let only an administrator of the catalog move or remove an alias; raise AliasNotFoundError.
+
+        Raises NotPermittedError for any other role of the database (docs/roles.md).
+        """
+        self._protect(name, alias, True, reason, actor)
+
+    def unprotect_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
+        """Let everybody who may move aliases move this one again; raise as `protect_alias` does."""
+        self._protect(name, alias, False, reason, actor)
+
+    def _protect(self, name: str, alias: str, protected: bool, reason: str | None, actor: str | None) -> None:
+        check_model_name(name)
+        with self._recorded(check_reason(reason), actor) as session:
+            moves.protect_alias(session, moves.lock_model(session, name), check_alias(alias), protected)
+
+    def protected_aliases(self, name: str) -> list[str]:
+        """Return the names of the aliases that only an administrator moves."""
+        with self._transaction() as session:
+            catalog.get_model(session, check_model_name(name))
+            return moves.list_protected_aliases(session, name)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return the aliases of a model by name, each with the number of its version."""
@@ -183,12 +206,10 @@ def _none_if_blank(text: str | None) -> str | None:
 
 
 def _former(session: Session, model_id: int, promotions: list[int]) -> int:
-    line = production_line(promotions)
-    archived = moves.find_archived(session, model_id, line)  # so neither the present one nor any in quarantine
-    for number in reversed(line):
-        if number in archived:
-            return number
-    raise NoFormerVersionError("No earlier version in production is archived")
+    number = moves.find_former(session, model_id, promotions)
+    if number is None:
+        raise NoFormerVersionError("No earlier version in production is archived")
+    return number
 
 
 def _check_callers(former: Version, version: Version) -> None:

@@ -3,7 +3,8 @@
 Functions over a session that never commit, like those of `catalog`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import ARRAY, ColumnElement, Integer, any_, delete, func, literal, or_, select, update
@@ -11,10 +12,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from bodega_db import catalog
 from bodega_db.engine import constraint
-from bodega_db.errors import AliasNotFoundError, ModelNotFoundError, StatusMoveError, VersionInUseError
-from bodega_db.lifecycle import Status
-from bodega_db.records import Holder
+from bodega_db.errors import (
+    AliasNotFoundError,
+    AliasProtectedError,
+    ModelNotFoundError,
+    StatusMoveError,
+    VersionInUseError,
+)
+from bodega_db.lifecycle import Status, production_line
+from bodega_db.records import Holder, VersionSummary
 from bodega_db.tables import AliasRow, EventRow, ModelRow, VersionRow
 
 # --- moves ---------------------------------------------------------------------------------------------------
@@ -24,6 +32,14 @@ def lock_model(session: Session, name: str) -> int:
     """Return the id of a model whose moves wait for this transaction's end; raise ModelNotFoundError."""
     statement = select(ModelRow.id).where(ModelRow.name == name).with_for_update(key_share=True)
     found = session.execute(statement).scalar_one_or_none()
+    if found is None:
+        raise ModelNotFoundError("There is no model of that name")
+    return found
+
+
+def get_model_id(session: Session, name: str) -> int:
+    """Return the id of a model; raise ModelNotFoundError."""
+    found = session.execute(select(ModelRow.id).where(ModelRow.name == name)).scalar_one_or_none()
     if found is None:
         raise ModelNotFoundError("There is no model of that name")
     return found
@@ -57,8 +73,14 @@ def list_promotions(session: Session, model: str) -> list[int]:
     return [number for number in session.execute(statement.order_by(EventRow.id)).scalars() if number is not None]
 
 
-def find_archived(session: Session, model_id: int, numbers: list[int]) -> set[int]:
-    """Return which of these versions are there and archived."""
+def find_former(session: Session, model_id: int, promotions: Sequence[int]) -> int | None:
+    """Return the version that a rollback leads to, given all promotions in order; None if there is none."""
+    line = production_line(promotions)
+    archived = _find_archived(session, model_id, line)  # so neither the present one nor any in quarantine
+    return next((number for number in reversed(line) if number in archived), None)
+
+
+def _find_archived(session: Session, model_id: int, numbers: Sequence[int]) -> set[int]:
     statement = select(VersionRow.number).where(
         VersionRow.model_id == model_id, VersionRow.number.in_(numbers), VersionRow.status == Status.ARCHIVED
     )
@@ -66,6 +88,31 @@ def find_archived(session: Session, model_id: int, numbers: list[int]) -> set[in
 
 
 # --- leaving -------------------------------------------------------------------------------------------------
+
+
+def list_leaving(
+    session: Session,
+    model_id: int,
+    keep: int,
+    states: Sequence[Status],
+    spared: int | None,
+    *,
+    lock_first: int | None = None,
+) -> list[VersionSummary]:
+    """Return the versions in these states, newest first, that are older than the newest `keep` and that no alias names.
+
+    The spared one is left out. With `lock_first`, only so many are returned, and nobody else moves them meanwhile.
+    """
+    newest = select(VersionRow.number).where(VersionRow.model_id == model_id).order_by(VersionRow.number.desc())
+    oldest_kept = newest.offset(keep - 1).limit(1).scalar_subquery()
+    named = select(AliasRow.name).where(AliasRow.version_id == VersionRow.id).exists()
+    statement = select(*catalog.SUMMARY).join(ModelRow, ModelRow.id == VersionRow.model_id)
+    statement = statement.where(VersionRow.model_id == model_id, VersionRow.number < oldest_kept, ~named)
+    statement = statement.where(VersionRow.status.in_(states), VersionRow.number != (spared or 0))
+    statement = statement.order_by(VersionRow.number.desc()).limit(lock_first)
+    if lock_first is not None:
+        statement = statement.with_for_update(of=VersionRow)
+    return [catalog.summary(row) for row in session.execute(statement)]
 
 
 def delete_versions(session: Session, model_id: int, numbers: Collection[int]) -> set[int]:
@@ -121,14 +168,42 @@ def set_alias(session: Session, model_id: int, alias: str, number: int) -> None:
         set_={"version_id": statement.excluded.version_id},
         where=AliasRow.version_id != statement.excluded.version_id,
     )
-    session.execute(moved)
+    with _translate_protection(alias):
+        session.execute(moved)
 
 
 def remove_alias(session: Session, model_id: int, alias: str) -> None:
     """Remove an alias; raise AliasNotFoundError."""
     statement = delete(AliasRow).where(AliasRow.model_id == model_id, AliasRow.name == alias)
-    if session.execute(statement.returning(AliasRow.name)).first() is None:
+    with _translate_protection(alias):
+        if session.execute(statement.returning(AliasRow.name)).first() is None:
+            raise AliasNotFoundError("The model has no such alias")
+
+
+def protect_alias(session: Session, model_id: int, alias: str, protected: bool) -> None:
+    """Let only an administrator move an alias, or everybody again; raise AliasNotFoundError."""
+    named = (AliasRow.model_id == model_id, AliasRow.name == alias)
+    statement = update(AliasRow).where(*named, AliasRow.protected != protected).values(protected=protected)
+    session.execute(statement.execution_options(synchronize_session=False))
+    if session.execute(select(AliasRow.name).where(*named)).first() is None:
         raise AliasNotFoundError("The model has no such alias")
+
+
+@contextmanager
+def _translate_protection(alias: str) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as exc:
+        if constraint(exc) == "alias_is_protected":
+            raise AliasProtectedError(f"The alias {alias} is protected") from exc
+        raise
+
+
+def list_protected_aliases(session: Session, model: str) -> list[str]:
+    """Return the names of a model's protected aliases."""
+    statement = select(AliasRow.name).join(ModelRow, ModelRow.id == AliasRow.model_id)
+    protected = statement.where(ModelRow.name == model, AliasRow.protected)
+    return list(session.execute(protected.order_by(AliasRow.name)).scalars())
 
 
 def list_aliases(session: Session, model: str) -> dict[str, int]:

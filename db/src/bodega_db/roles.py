@@ -1,4 +1,4 @@
-"""The two login roles that work with the catalog: what each may do, as data, and how a database is brought to that."""
+"""The login roles that work with the catalog: what each may do, as data, and how a database is brought to that."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ Connection = psycopg.Connection[Any]
 Verb = Literal["SELECT", "INSERT", "UPDATE", "DELETE"]
 Columns = tuple[str, ...]
 
-LAB, API = "bodega_lab", "bodega_api"
+LAB, API, ADMIN = "bodega_lab", "bodega_api", "bodega_admin"
 WHOLE: Columns = ()  # the row with all its columns
 READ: Mapping[Verb, Columns] = {"SELECT": WHOLE}
 REGISTERED: Columns = (
@@ -23,26 +23,34 @@ REGISTERED: Columns = (
     *("environment", "lineage", "note", "idempotency_key", "created_by"),
 )
 
+LABS: Mapping[str, Mapping[Verb, Columns]] = {
+    "model": {
+        **READ,
+        "INSERT": ("name", "description", "last_version", "created_by"),
+        "UPDATE": ("description", "last_version"),
+    },
+    "version": {**READ, "INSERT": REGISTERED, "UPDATE": ("status", "tags", "note")},
+    "metric": READ,
+    "alias": {
+        **READ,
+        "INSERT": ("model_id", "name", "version_id"),
+        "UPDATE": ("version_id",),
+        "DELETE": WHOLE,
+    },
+    "event": READ,
+    "generation": READ,
+    "store": READ,
+    "alembic_version": READ,
+}
+
 # Role, table, verb, columns. What does not stand here is not allowed, and every table stands here, if with nothing.
 RIGHTS: Mapping[str, Mapping[str, Mapping[Verb, Columns]]] = {
-    LAB: {
-        "model": {
-            **READ,
-            "INSERT": ("name", "description", "last_version", "created_by"),
-            "UPDATE": ("description", "last_version"),
-        },
-        "version": {**READ, "INSERT": REGISTERED, "UPDATE": ("status", "tags", "note")},
-        "metric": READ,
-        "alias": {
-            **READ,
-            "INSERT": ("model_id", "name", "version_id"),
-            "UPDATE": ("version_id",),
-            "DELETE": WHOLE,
-        },
-        "event": READ,
-        "generation": READ,
-        "store": READ,
-        "alembic_version": READ,
+    LAB: LABS,
+    ADMIN: {
+        **LABS,
+        "version": {**LABS["version"], "DELETE": WHOLE},
+        # Whoever may write `protected` may move what is protected: a trigger asks for this right.
+        "alias": {**LABS["alias"], "UPDATE": ("version_id", "protected")},
     },
     API: {
         "model": READ,
@@ -55,11 +63,11 @@ RIGHTS: Mapping[str, Mapping[str, Mapping[Verb, Columns]]] = {
         "alembic_version": READ,
     },
 }
-# What both may call: the one move that a reader may make, and the words of a version, which a search looks for.
+# What all may call: the one move that a reader may make, and the words of a version, which a search looks for.
 ROUTINES = ("quarantine_version", "version_words")
 
-# Of the hundred that Postgres gives by default, so that neither role can lock out the other, or the owner.
-CONNECTIONS: Mapping[str, int] = {LAB: 30, API: 60}
+# Of the hundred that Postgres gives by default, so that no role can lock out another; what is left is the owner's.
+CONNECTIONS: Mapping[str, int] = {LAB: 25, API: 60, ADMIN: 10}
 
 ADVISORY_LOCK = 0x626F6465676102  # "bodega", 2; the migrations have 1
 ATTEMPTS = 5

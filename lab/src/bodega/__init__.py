@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bodega_db.errors import BodegaError
 
+    from bodega.administering import delete, protect_alias, prune, unprotect_alias
     from bodega.connections import connect, disconnect
     from bodega.moving import (
         aliases,
@@ -35,6 +36,7 @@ __all__ = [
     "archive",
     "as_of",
     "connect",
+    "delete",
     "describe",
     "diff",
     "disconnect",
@@ -43,6 +45,8 @@ __all__ = [
     "load",
     "models",
     "promote",
+    "protect_alias",
+    "prune",
     "quarantine",
     "register",
     "release",
@@ -50,6 +54,7 @@ __all__ = [
     "resolve",
     "rollback",
     "set_alias",
+    "unprotect_alias",
     "versions",
 ]
 
@@ -57,10 +62,12 @@ MOVING = (
     *("aliases", "archive", "as_of", "describe", "promote"),
     *("quarantine", "release", "remove_alias", "rollback", "set_alias"),
 )
+ADMINISTERING = ("delete", "protect_alias", "prune", "unprotect_alias")
 HOMES = {
     **dict.fromkeys(__all__, "bodega.notebook"),
     **dict.fromkeys(("connect", "disconnect"), "bodega.connections"),
     **dict.fromkeys(MOVING, "bodega.moving"),
+    **dict.fromkeys(ADMINISTERING, "bodega.administering"),
     "BodegaError": "bodega_db.errors",
 }
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from bodega_db.errors import BodegaError
 
-from bodega.commands import moving, queries, running, showing
+from bodega.commands import administering, moving, queries, running, showing
 
-GROUPS = (running, showing, queries, moving)
+GROUPS = (running, showing, queries, moving, administering)
 
 app = typer.Typer(
     name="bodega",

@@ -104,11 +104,12 @@ def remove_alias(name: Name, alias: Alias, reason: Reason = None) -> None:
 def aliases(name: Name, as_json: AsJson = False) -> None:
     """List the aliases of a model."""
     with opened_store() as (store, _):
-        found = store.aliases(name)
+        found, protected = store.aliases(name), store.protected_aliases(name)
     if as_json:
-        write_json({"aliases": found})
+        write_json({"aliases": found, "protected": protected})
     else:
-        write_table(("alias", "version"), list(found.items()), f"Model {name} has no aliases.")
+        rows = [(alias, number, "yes" if alias in protected else None) for alias, number in found.items()]
+        write_table(("alias", "version", "protected"), rows, f"Model {name} has no aliases.")
 
 
 def as_of(
