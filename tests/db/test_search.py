@@ -12,6 +12,7 @@ from bodega_db.errors import InvalidSearchError, ModelNotFoundError, SearchTimeo
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
 from gallery import enter, penguins, weaker_penguins
+from sqlalchemy import text
 
 SAID: tuple[dict[str, Any], ...] = (
     {"metrics": {"f1": 0.5, "loss": 2}, "tags": {"team": "core"}, "note": "A first baseline", "params": {"C": 1}},
@@ -190,3 +191,15 @@ def test_the_migration_makes_rows_of_the_metrics_that_there_are(
 
     assert sql_connection.execute(rows).fetchall() == before  # the deleted one had no metrics
     assert (store.model("penguins").versions, store.model("penguins").last_version) == (3, 4)
+
+
+def test_a_search_is_planned_for_its_own_values(store: ModelStore) -> None:
+    """However often it is repeated: one plan for all values reads a hundred thousand rows where a tag is rare."""
+    for _ in range(12):
+        store.search(filter="tags.team=core", order="-metrics.f1", limit=50)
+        store.models()
+    with store._reading() as session:
+        prepared = session.execute(text("SELECT statement FROM pg_prepared_statements")).scalars().all()
+
+    assert [statement for statement in prepared if "ORDER BY metric.value" in statement] == []
+    assert prepared != []  # whatever is chosen by an index alone is prepared once

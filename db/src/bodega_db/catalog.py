@@ -1,6 +1,6 @@
 """Every SQL statement of Bodega: functions over a session that return records and never commit."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -384,12 +384,10 @@ def _model(row: Row[Any]) -> ModelSummary:
     return ModelSummary(**row._mapping)
 
 
-def summary(row: Row[Any], without: Iterable[str] = ()) -> VersionSummary:
-    """Make the record of a row that has the columns of SUMMARY, and perhaps some more that it does without."""
-    values = _plain(row)
-    for name in without:
-        del values[name]
-    return VersionSummary(**values)
+def summary(row: Row[Any]) -> VersionSummary:
+    """Make the record of a row that begins with the columns of SUMMARY, which stand in the record's own order."""
+    model, number, status, sha256, *rest = row[: len(SUMMARY)]
+    return VersionSummary(model, number, Status(status), Digest(sha256), *rest)
 
 
 def _version(row: Row[Any]) -> Version:

@@ -21,6 +21,9 @@ CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
 IDLE_SECONDS = 10  # after which a connection is asked before it is used
 
+# An execution option of a statement whose best plan depends on its parameters. Others are planned once for all of them.
+PLAN_EACH_TIME = "bodega_plan_each_time"
+
 T = TypeVar("T")
 
 
@@ -85,7 +88,17 @@ def create_catalog_engine(
     if patience:
         _make_patient(engine, patience)
     _replace_dead_connections(engine)
+    _plan_each_time(engine)
     return engine
+
+
+def _plan_each_time(engine: Engine) -> None:
+    @event.listens_for(engine, "do_execute")
+    def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        if not context.execution_options.get(PLAN_EACH_TIME):
+            return False
+        cursor.execute(statement, parameters, prepare=False)
+        return True
 
 
 def _replace_dead_connections(engine: Engine) -> None:

@@ -5,6 +5,7 @@ costs, and nothing is shown twice or left out where versions are registered in b
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, select, tuple_
@@ -13,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from bodega_db import catalog
 from bodega_db.conditions import where, where_words
-from bodega_db.engine import sqlstate
+from bodega_db.engine import PLAN_EACH_TIME, sqlstate
 from bodega_db.errors import InvalidSearchError, SearchTimeoutError
-from bodega_db.filters import Condition, parse_filter
+from bodega_db.filters import parse_filter
 from bodega_db.ordering import DEFAULT_ORDER, Order, Place, read_cursor, read_order, write_cursor
 from bodega_db.records import VersionPage
 from bodega_db.tables import MetricRow, ModelRow, VersionRow
@@ -29,7 +30,7 @@ class Search:
     """What is searched for, checked."""
 
     model: str | None
-    conditions: tuple[Condition, ...]
+    conditions: tuple[ColumnElement[bool], ...]
     words: tuple[str, ...]
     order: Order
     after: tuple[Place, int] | None
@@ -49,7 +50,7 @@ def read_search(
     ordered = read_order(DEFAULT_ORDER if order is None else order, model)
     return Search(
         model=model,
-        conditions=() if filter is None else parse_filter(filter),
+        conditions=() if filter is None else _conditions(filter),
         words=_words(text or ""),
         order=ordered,
         after=None if after is None else read_cursor(after, ordered),
@@ -60,7 +61,7 @@ def read_search(
 def find_page(session: Session, search: Search) -> VersionPage:
     """Return the versions that are searched for; raise ModelNotFoundError or SearchTimeoutError."""
     try:
-        rows = session.execute(_statement(search)).all()
+        rows = session.execute(_statement(search), execution_options={PLAN_EACH_TIME: True}).all()
     except OperationalError as exc:
         if sqlstate(exc) == QUERY_CANCELED:
             raise SearchTimeoutError("The search took too long and was ended") from exc
@@ -70,9 +71,14 @@ def find_page(session: Session, search: Search) -> VersionPage:
     page = rows[: search.limit]
     last = page[-1] if len(rows) > len(page) else None
     return VersionPage(
-        versions=tuple(catalog.summary(row, without=("place", "id")) for row in page),
+        versions=tuple(catalog.summary(row) for row in page),
         next=None if last is None else write_cursor(search.order, last.place, last.id),
     )
+
+
+@lru_cache(maxsize=256)  # whoever looks at a list looks at it again
+def _conditions(text: str) -> tuple[ColumnElement[bool], ...]:
+    return tuple(where(condition) for condition in parse_filter(text))
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -110,7 +116,7 @@ def _columns(order: Order) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
 
 
 def _wheres(search: Search) -> list[ColumnElement[bool]]:
-    wheres = [where(condition) for condition in search.conditions]
+    wheres = list(search.conditions)
     if search.words:
         wheres.append(where_words(search.words))
     if search.model is not None:
