@@ -170,8 +170,11 @@ def test_a_moment_without_a_zone_is_refused(gallery: Gallery, moment: str) -> No
 
 def test_aliases_are_listed_with_their_versions(gallery: Gallery) -> None:
     """Every alias of a model is there with its number, also one of a version in quarantine; a model may have none."""
-    assert get(gallery.api, "/models/penguins/aliases") == {"aliases": {"champion": 1, "cursed": 3}}
-    assert get(gallery.api, "/models/wine/aliases") == {"aliases": {}}
+    assert get(gallery.api, "/models/penguins/aliases") == {
+        "aliases": {"champion": 1, "cursed": 3},
+        "protected": [],
+    }
+    assert get(gallery.api, "/models/wine/aliases") == {"aliases": {}, "protected": []}
 
 
 @pytest.mark.parametrize(

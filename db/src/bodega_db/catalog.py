@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Row, Select, Text, bindparam, func, select, text
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
@@ -60,6 +60,8 @@ DETAIL = (
     VersionRow.lineage,
     VersionRow.idempotency_key,
 )
+# What is read in one statement needs no session, which would take a fifth of the time.
+Reading = Session | Connection
 CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
 
 
@@ -78,7 +80,7 @@ def get_revision(session: Session) -> str | None:
     return found
 
 
-def get_generation(session: Session) -> int:
+def get_generation(session: Reading) -> int:
     """Return the number of the last committed change."""
     return session.execute(select(GenerationRow.value)).scalar_one()
 
@@ -179,7 +181,7 @@ def list_models(session: Session) -> list[ModelSummary]:
     return [_model(row) for row in session.execute(_models().order_by(ModelRow.name))]
 
 
-def get_model(session: Session, name: str) -> ModelSummary:
+def get_model(session: Reading, name: str) -> ModelSummary:
     """Return one model; raise ModelNotFoundError."""
     row = session.execute(_models().where(ModelRow.name == name)).one_or_none()
     if row is None:
@@ -187,7 +189,7 @@ def get_model(session: Session, name: str) -> ModelSummary:
     return _model(row)
 
 
-def get_only_model_name(session: Session) -> str:
+def get_only_model_name(session: Reading) -> str:
     """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
     names = session.execute(select(ModelRow.name).limit(2)).scalars().all()
     if len(names) != 1:
@@ -198,7 +200,7 @@ def get_only_model_name(session: Session) -> str:
     return names[0]
 
 
-def get_version(session: Session, name: str, number: int) -> Version:
+def get_version(session: Reading, name: str, number: int) -> Version:
     """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
     row = session.execute(_details().where(ModelRow.name == name, VersionRow.number == number)).one_or_none()
     if row is None:
@@ -219,14 +221,14 @@ def list_events(session: Session, model: str, limit: int = 1000, before: int | N
 # --- choosing ----------------------------------------------------------------------------------------------
 
 
-def find_version(session: Session, name: str, selector: ref.Selector) -> Version:
+def find_version(session: Reading, name: str, selector: ref.Selector) -> Version:
     """Return the version that a selector means to somebody who looks or moves: a numbered one also in quarantine."""
     if isinstance(selector, ref.ByNumber):
         return get_version(session, name, selector.number)
     return resolve(session, name, selector).version
 
 
-def choose(session: Session, model: str | None, selector: ref.Selector) -> Resolution:
+def choose(session: Reading, model: str | None, selector: ref.Selector) -> Resolution:
     """Choose like `resolve`; without a model, in the only one there is."""
     if model is not None:
         return resolve(session, model, selector)
@@ -234,7 +236,7 @@ def choose(session: Session, model: str | None, selector: ref.Selector) -> Resol
     return replace(resolve(session, get_only_model_name(session), selector), generation=generation)
 
 
-def resolve(session: Session, name: str, selector: ref.Selector) -> Resolution:
+def resolve(session: Reading, name: str, selector: ref.Selector) -> Resolution:
     """Choose the version that answers for a selector, and say why; raise if there is none to serve."""
     row = session.execute(*_choice(name, selector)).first()
     if row is None:
@@ -328,7 +330,7 @@ def _reason(version: Version, selector: ref.Selector) -> str:
             return f"the {'lowest' if lowest else 'highest'} {metric}: {version.metrics[metric]}"
 
 
-def _absence(session: Session, name: str, selector: ref.Selector) -> str:
+def _absence(session: Reading, name: str, selector: ref.Selector) -> str:
     get_model(session, name)
     match selector:
         case ref.ByNumber(number):
@@ -343,12 +345,13 @@ def _absence(session: Session, name: str, selector: ref.Selector) -> str:
             return f"Model {name} has no candidate or production version"
 
 
-def _missing(session: Session, name: str, number: int) -> str:
+def _missing(session: Reading, name: str, number: int) -> str:
     # The history is read only where it has an answer: every number up to the last one was given out.
     if number > get_model(session, name).last_version:
         return f"Model {name} has no version {number}"
-    deleted = select(EventRow).where(EventRow.model == name, EventRow.number == number, EventRow.kind == "deleted")
-    event = session.execute(deleted.order_by(EventRow.id.desc()).limit(1)).scalar_one_or_none()
+    said = select(EventRow.at, EventRow.actor, EventRow.reason)
+    deleted = said.where(EventRow.model == name, EventRow.number == number, EventRow.kind == "deleted")
+    event = session.execute(deleted.order_by(EventRow.id.desc()).limit(1)).one_or_none()
     if event is None:
         return f"Model {name} has no version {number}"
     why = f": {event.reason}" if event.reason else ""

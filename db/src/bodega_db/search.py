@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, select, tuple_
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from bodega_db import catalog
 from bodega_db.conditions import where, where_words
@@ -58,7 +57,7 @@ def read_search(
     )
 
 
-def find_page(session: Session, search: Search) -> VersionPage:
+def find_page(session: catalog.Reading, search: Search) -> VersionPage:
     """Return the versions that are searched for; raise ModelNotFoundError or SearchTimeoutError."""
     try:
         rows = session.execute(_statement(search), execution_options={PLAN_EACH_TIME: True}).all()
@@ -76,7 +75,7 @@ def find_page(session: Session, search: Search) -> VersionPage:
     )
 
 
-@lru_cache(maxsize=256)  # whoever looks at a list looks at it again
+@lru_cache(maxsize=256)  # whoever looks at a list looks at it again, and asks for the next page
 def _conditions(text: str) -> tuple[ColumnElement[bool], ...]:
     return tuple(where(condition) for condition in parse_filter(text))
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Self, cast
 from uuid import uuid4
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog, ownership
@@ -193,8 +193,8 @@ class ModelStore(LifecycleVerbs, LeavingVerbs):
 
     def model(self, name: str) -> ModelSummary:
         """Return one model; raise ModelNotFoundError."""
-        with self._reading() as session:
-            return catalog.get_model(session, _existing_name(name))
+        with self._reading() as connection:
+            return catalog.get_model(connection, _existing_name(name))
 
     def only_model_name(self) -> str:
         """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
@@ -230,19 +230,19 @@ class ModelStore(LifecycleVerbs, LeavingVerbs):
         """
         name = model and _existing_name(model)
         search = read_search(name, filter=filter, text=text, order=order, after=after, limit=limit)
-        with self._reading() as session:
-            return find_page(session, search)
+        with self._reading() as connection:
+            return find_page(connection, search)
 
     def get(self, name: str, number: int) -> Version:
         """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
-        with self._reading() as session:
-            return catalog.get_version(session, _existing_name(name), number)
+        with self._reading() as connection:
+            return catalog.get_version(connection, _existing_name(name), number)
 
     def find(self, reference: str) -> Version:
         """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
         name, selector = parse_reference(reference)
-        with self._reading() as session:
-            return catalog.find_version(session, name, selector)
+        with self._reading() as connection:
+            return catalog.find_version(connection, name, selector)
 
     def diff(self, before: str, after: str) -> Difference:
         """Return what differs between the versions of two references, and whether callers of one can call the other."""
@@ -251,14 +251,14 @@ class ModelStore(LifecycleVerbs, LeavingVerbs):
     def resolve(self, reference: str) -> Resolution:
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
         name, selector = parse_reference(reference)
-        with self._reading() as session:
-            return catalog.resolve(session, name, selector)
+        with self._reading() as connection:
+            return catalog.resolve(connection, name, selector)
 
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
-        with self._reading() as session:
-            return catalog.choose(session, model if model is None else _existing_name(model), selector)
+        with self._reading() as connection:
+            return catalog.choose(connection, model if model is None else _existing_name(model), selector)
 
     def history(self, name: str, *, before: int | None = None, limit: int = 1000) -> list[Event]:
         """Return what happened to a model, newest first; `before` is the id of the last event seen."""
@@ -311,10 +311,10 @@ class ModelStore(LifecycleVerbs, LeavingVerbs):
             return catalog.get_generation(session)
 
     @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        """A session for what is read in one statement: BEGIN and COMMIT would be two further round trips."""
-        with translate_errors(), Session(self._reader) as session:
-            yield session
+    def _reading(self) -> Iterator[Connection]:
+        """A connection for what is read in one statement: BEGIN and COMMIT would be two further round trips."""
+        with translate_errors(), self._reader.connect() as connection:
+            yield connection
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
