@@ -176,6 +176,8 @@ def test_a_bad_name_is_refused(name: str, store: ModelStore) -> None:
 BAD_METADATA: list[dict[str, Any]] = [
     {"metrics": {"accuracy": float("nan")}},
     {"metrics": {"accuracy": float("inf")}},
+    {"metrics": {"accuracy": 10**400}},
+    {"metrics": {"accuracy": -(2**64)}},
     {"metrics": {"accuracy": "0.9"}},
     {"metrics": {"accuracy": True}},
     {"metrics": {"accuracy": np.array([0.9, 0.8])}},

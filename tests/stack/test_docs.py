@@ -21,6 +21,7 @@ WITH_SNIPPETS = (
     "README.md",
     "docs/administration.md",
     "docs/choosing.md",
+    "docs/exchange.md",
     "docs/life.md",
     "docs/prediction.md",
     "docs/registration.md",

@@ -167,6 +167,12 @@ def insert_version(session: Session, registration: Registration, actor: str) -> 
     return get_version(session, registration.model, number)
 
 
+def list_full_versions(session: Session, name: str, *, without: Status) -> list[Version]:
+    """Return all versions of a model that are not in a status, with all that is known of them, the first one first."""
+    statement = _details().where(ModelRow.name == name, VersionRow.status != without)
+    return [_version(row) for row in session.execute(statement.order_by(VersionRow.number))]
+
+
 def find_by_idempotency_key(session: Session, key: str) -> Version | None:
     """Return the version that was registered under a key, if any."""
     row = session.execute(_details().where(VersionRow.idempotency_key == key)).one_or_none()

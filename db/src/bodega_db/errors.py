@@ -245,6 +245,10 @@ class RegistrationError(BodegaError):
     """The model cannot be registered as it is."""
 
 
+class BundleError(RegistrationError):
+    """A file of exported versions cannot be written, or is damaged, or is none."""
+
+
 class NotFittedError(RegistrationError):
     """The model was not fitted."""
 

@@ -13,6 +13,7 @@ from bodega_db.reference import METRIC_NAME
 LONGEST_NOTE = 10_000
 LONGEST_TEXT = 1_000
 LONGEST_KEY = 200
+LARGEST_INTEGER = 2**63 - 1  # of what JSON parsers read everywhere
 
 T = TypeVar("T")
 
@@ -27,10 +28,19 @@ def check_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float | int]:
             )
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise InvalidMetadataError(f"The metric {name} is a {type(value).__name__}", "Give a single number.")
-        if not math.isfinite(value):
-            raise InvalidMetadataError(f"The metric {name} is {float(value)}", "Give a finite number, or leave it out.")
+        if not _is_finite(value):
+            raise InvalidMetadataError(f"The metric {name} is {value!r:.40}", "Give a finite number, or leave it out.")
+        if isinstance(value, numbers.Integral) and abs(int(value)) > LARGEST_INTEGER:
+            raise InvalidMetadataError(f"The metric {name} is a whole number of more than 64 bits", "Give a float.")
         checked[name] = int(value) if isinstance(value, numbers.Integral) else float(value)
     return checked
+
+
+def _is_finite(value: numbers.Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of a number that no float holds
+        return isinstance(value, numbers.Integral)
 
 
 def check_tags(tags: Mapping[str, Any] | None) -> dict[str, str]:
@@ -102,8 +112,8 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, bool | str | None):
         return value if not isinstance(value, str) else value[:LONGEST_TEXT]
     if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real) and math.isfinite(value):
+        return int(value) if abs(int(value)) <= LARGEST_INTEGER else repr(int(value))[:LONGEST_TEXT]
+    if isinstance(value, numbers.Real) and _is_finite(value):
         return float(value)
     if isinstance(value, list | tuple) and len(value) <= 100:
         return [_json_value(part) for part in value]

@@ -22,6 +22,7 @@ from bodega_db.errors import (
     IdempotencyConflictError,
     ModelNotFoundError,
 )
+from bodega_db.exchange import ExchangeVerbs
 from bodega_db.formats import Policy, dump
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
@@ -56,7 +57,7 @@ OWN_KEY = "bodega:"
 RECONNECT_SECONDS = 20.0
 
 
-class ModelStore(LifecycleVerbs, LeavingVerbs):
+class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs):
     """Register, list, choose, open and move model versions; safe to share between threads."""
 
     def __init__(self, engine: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
@@ -127,8 +128,6 @@ class ModelStore(LifecycleVerbs, LeavingVerbs):
         with self.artifacts.stage(write) as staged:
             if given_key and (earlier := self._earlier(given_key, name, staged)):
                 return earlier
-            self._rehearsal.run(staged.file, format, signature, golden, environment, self.policy)
-            self.artifacts.commit(staged)
             registration = Registration(
                 model=name,
                 digest=staged.digest,
@@ -140,16 +139,25 @@ class ModelStore(LifecycleVerbs, LeavingVerbs):
                 idempotency_key=given_key or f"{OWN_KEY}{uuid4()}",
                 **described,  # type: ignore[arg-type]
             )
-            return self._insert(registration, staged, actor or default_actor())
+            return self._admit(registration, staged, actor or default_actor())
 
     def start_rehearsal(self) -> None:
         """Start the fresh process ahead of the first registration."""
         self._rehearsal.start()
 
-    def _insert(self, registration: Registration, staged: StagedArtifact, actor: str) -> Version:
+    def _admit(
+        self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None = None
+    ) -> Version:
+        """Rehearse a version, and make first its file and then its row visible."""
+        its = registration
+        self._rehearsal.run(staged.file, its.format, its.signature, its.golden, its.environment, self.policy)
+        self.artifacts.commit(staged)
+        return self._insert(registration, staged, actor, reason)
+
+    def _insert(self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None) -> Version:
         try:
             with self._transaction() as session:
-                catalog.set_actor(session, actor)
+                catalog.set_actor(session, actor, reason)
                 return catalog.insert_version(session, registration, actor)
         except IdempotencyConflictError:
             # Somebody with the same key was faster: theirs is this registration, if it is of the same bytes.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from bodega.administering import delete, protect_alias, prune, unprotect_alias
     from bodega.connections import connect, disconnect
+    from bodega.exchange import export, import_bundle
     from bodega.moving import (
         aliases,
         archive,
@@ -40,8 +41,10 @@ __all__ = [
     "describe",
     "diff",
     "disconnect",
+    "export",
     "get",
     "history",
+    "import_bundle",
     "load",
     "models",
     "promote",
@@ -67,6 +70,7 @@ HOMES = {
     **dict.fromkeys(__all__, "bodega.notebook"),
     **dict.fromkeys(("connect", "disconnect"), "bodega.connections"),
     **dict.fromkeys(MOVING, "bodega.moving"),
+    **dict.fromkeys(("export", "import_bundle"), "bodega.exchange"),
     **dict.fromkeys(ADMINISTERING, "bodega.administering"),
     "BodegaError": "bodega_db.errors",
 }

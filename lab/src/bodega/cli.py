@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from bodega_db.errors import BodegaError
 
-from bodega.commands import administering, moving, queries, running, showing
+from bodega.commands import administering, exchange, moving, queries, running, showing
 
-GROUPS = (running, showing, queries, moving, administering)
+GROUPS = (running, showing, queries, moving, administering, exchange)
 
 app = typer.Typer(
     name="bodega",

@@ -1,0 +1,282 @@
+"""Versions in one file, to be moved between stores: what it holds, how it is written, how it is read without trust.
+
+A bundle is a ZIP without compression: `manifest.json` with all that the catalog knows of each version, its sha256
+beside it, and each artifact once, under its own. Whatever is not exactly that is refused before any of it is used.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from bodega_db.errors import BodegaError, BundleError, VolumeError
+from bodega_db.files import CHUNK, sync_directory
+from bodega_db.records import Digest, Golden, Version
+from bodega_db.reference import LARGEST_NUMBER, MODEL_NAME
+from bodega_db.signature import Signature
+
+FORMAT = 1
+MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+LARGEST_MANIFEST = 256 * 1024 * 1024
+MOST_VERSIONS = 100_000
+BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+HINT = "Export it again, and compare the sha256 of the file after moving it."
+
+
+@dataclass(frozen=True, slots=True)
+class BundledVersion:
+    """One version as a bundle tells of it: what a registration says, and where it was registered."""
+
+    model: str
+    number: int
+    sha256: str
+    size_bytes: int
+    format: str
+    signature: dict[str, Any]
+    golden: dict[str, Any]
+    metrics: dict[str, Any]
+    params: dict[str, Any]
+    tags: dict[str, Any]
+    environment: dict[str, Any]
+    lineage: dict[str, Any]
+    note: str | None
+    created_at: str
+    created_by: str
+
+    @classmethod
+    def of(cls, version: Version) -> Self:
+        """Turn a version of a catalog into one of a bundle."""
+        told = version.to_dict() | {"number": version.number, "created_at": version.created_at.isoformat()}
+        return cls(**{field.name: told[field.name] for field in fields(cls)})
+
+    @property
+    def reference(self) -> str:
+        """The version where it comes from: 'penguins@3'."""
+        return f"{self.model}@{self.number}"
+
+    @property
+    def digest(self) -> Digest:
+        """The sha256 of its artifact."""
+        return Digest(self.sha256)
+
+    def read_signature(self) -> Signature:
+        """Return the signature; raise BundleError if it is none."""
+        with _explain(f"The signature of {self.reference} cannot be read"):
+            return Signature.from_dict(self.signature)
+
+    def read_golden(self) -> Golden:
+        """Return the golden rows; raise BundleError if they are none."""
+        with _explain(f"The golden rows of {self.reference} cannot be read"):
+            return TypeAdapter(Golden).validate_python(self.golden)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle says that it holds: of which store, when and by whom it was written, and its versions."""
+
+    format: int
+    store: str
+    exported_at: str
+    exported_by: str
+    versions: tuple[BundledVersion, ...]
+
+
+class Writer(Protocol):
+    """Whatever takes bytes."""
+
+    def write(self, data: bytes) -> int:
+        """Take all of the data."""
+
+
+# --- writing -------------------------------------------------------------------------------------------------
+
+
+def write_bundle(
+    target: Path,
+    manifest: Manifest,
+    open_artifact: Callable[[BundledVersion], AbstractContextManager[BinaryIO]],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a bundle, which has its name only when it is whole and durable; raise BundleError or VolumeError.
+
+    `open_artifact` yields verified bytes.
+    """
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
+    try:
+        with temporary.open("xb") as file:
+            _write(file, manifest, open_artifact)
+            file.flush()
+            os.fsync(file.fileno())
+        _name(temporary, target, overwrite)
+    except FileExistsError as exc:
+        raise BundleError(
+            f"{target} is there already", "Choose another name, or ask for it to be overwritten."
+        ) from exc
+    except OSError as exc:
+        raise VolumeError(
+            f"{target} cannot be written: {exc.strerror}", "Check the folder and its free space."
+        ) from exc
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(
+    file: BinaryIO,
+    manifest: Manifest,
+    open_artifact: Callable[[BundledVersion], AbstractContextManager[BinaryIO]],
+) -> None:
+    told = json.dumps(_plain(manifest), allow_nan=False).encode()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
+        bundle.writestr(MANIFEST, told)
+        bundle.writestr(MANIFEST_HASH, hashlib.sha256(told).hexdigest())
+        for digest, version in {version.sha256: version for version in manifest.versions}.items():
+            with open_artifact(version) as source, bundle.open(_member(digest), "w", force_zip64=True) as member:
+                while chunk := source.read(CHUNK):
+                    member.write(chunk)
+
+
+def _name(temporary: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        temporary.replace(target)
+    else:
+        _link(temporary, target)
+    sync_directory(target.parent)
+
+
+def _link(temporary: Path, target: Path) -> None:
+    try:
+        os.link(temporary, target)  # and no rename, which would replace what somebody else put there meanwhile
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, as on a memory stick
+        if target.exists():
+            raise FileExistsError from None
+        temporary.replace(target)
+
+
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    versions = [
+        {field.name: getattr(version, field.name) for field in fields(version)} for version in manifest.versions
+    ]
+    return {field.name: getattr(manifest, field.name) for field in fields(manifest)} | {"versions": versions}
+
+
+def _member(digest: str) -> str:
+    return f"objects/{digest}"
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+class Bundle:
+    """An open bundle, whose manifest is the one that was written."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self._path, self._archive = path, archive
+        self.manifest = self._read_manifest(self._members())
+
+    def copy(self, version: BundledVersion, target: Writer) -> None:
+        """Copy a version's artifact; raise BundleError unless it has the sha256 that the manifest says."""
+        digest, size = hashlib.sha256(), 0
+        for chunk in self._chunks(version):
+            digest.update(chunk)
+            size += len(chunk)
+            target.write(chunk)
+        if (digest.hexdigest(), size) != (version.sha256, version.size_bytes):
+            raise BundleError(
+                f"The artifact of {version.reference} in {self._path} is not the one that was exported", HINT
+            )
+
+    def _chunks(self, version: BundledVersion) -> Iterator[bytes]:
+        what = f"The artifact of {version.reference} in {self._path} cannot be read"
+        with _explain(what), self._archive.open(_member(version.sha256)) as member:
+            while chunk := member.read(CHUNK):
+                yield chunk
+
+    def _members(self) -> Mapping[str, int]:
+        members = self._archive.infolist()
+        sizes = {member.filename: member.file_size for member in members}
+        if len(sizes) != len(members):
+            raise BundleError(f"{self._path} has a member twice", HINT)
+        if any(m.compress_type != zipfile.ZIP_STORED or m.compress_size != m.file_size for m in members):
+            raise BundleError(f"{self._path} has a compressed member, and bundles have none", HINT)
+        if not {MANIFEST, MANIFEST_HASH} <= sizes.keys():
+            raise BundleError(f"{self._path} has no manifest", "It is no file that `bodega export` wrote.")
+        return sizes
+
+    def _read_manifest(self, sizes: Mapping[str, int]) -> Manifest:
+        if sizes[MANIFEST] > LARGEST_MANIFEST or sizes[MANIFEST_HASH] != 64:  # a sha256 in hex
+            raise BundleError(f"The manifest of {self._path} is too large", HINT)
+        with _explain(f"The manifest of {self._path} cannot be read"):
+            told = self._archive.read(MANIFEST)
+            written = self._archive.read(MANIFEST_HASH).decode("ascii")
+        if hashlib.sha256(told).hexdigest() != written:
+            raise BundleError(f"The manifest of {self._path} is not the one that was exported", HINT)
+        with _explain(f"The manifest of {self._path} cannot be read"):
+            manifest = _manifests().validate_json(told)
+        self._check(manifest, sizes)
+        return manifest
+
+    def _check(self, manifest: Manifest, sizes: Mapping[str, int]) -> None:
+        if manifest.format != FORMAT:
+            raise BundleError(f"{self._path} has the format {manifest.format}", f"This program reads format {FORMAT}.")
+        if len(manifest.versions) > MOST_VERSIONS:
+            raise BundleError(f"{self._path} holds more than {MOST_VERSIONS} versions", "Export fewer at a time.")
+        for version in manifest.versions:  # before any message quotes their names
+            if not MODEL_NAME.fullmatch(version.model) or not 1 <= version.number <= LARGEST_NUMBER:
+                raise BundleError(f"{self._path} names a version that no store has", HINT)
+        if len({version.reference for version in manifest.versions}) != len(manifest.versions):
+            raise BundleError(f"{self._path} has a version twice", HINT)
+        said = {_member(version.digest.hex): version.size_bytes for version in manifest.versions}
+        held = {name: size for name, size in sizes.items() if name not in (MANIFEST, MANIFEST_HASH)}
+        if held != said:
+            raise BundleError(f"{self._path} does not hold exactly the artifacts that its manifest names", HINT)
+
+
+@contextlib.contextmanager
+def open_bundle(path: Path) -> Iterator[Bundle]:
+    """Open a bundle that was written by whomever; raise BundleError if it is none, or is damaged."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except OSError as exc:
+        raise BundleError(
+            f"{path} cannot be read: {exc.strerror}", "Check the path, and that you may read it."
+        ) from exc
+    except BROKEN as exc:
+        raise BundleError(f"{path} is not a whole bundle", HINT) from exc
+    with archive:
+        with _explain(f"{path} is not a whole bundle"):
+            bundle = Bundle(path, archive)
+        yield bundle
+
+
+def _manifests() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
+
+
+@contextlib.contextmanager
+def _explain(what: str) -> Iterator[None]:
+    """Turn whatever a damaged file, or one that was made to do harm, makes the libraries raise into BundleError."""
+    try:
+        yield
+    except BodegaError:
+        raise
+    except ValidationError as exc:
+        places = ", ".join(".".join(map(str, error["loc"])) for error in exc.errors()[:3])
+        raise BundleError(f"{what}: {places[:200]}", HINT) from exc
+    except (*BROKEN, KeyError, TypeError, RecursionError) as exc:
+        raise BundleError(what, HINT) from exc
+    except OSError as exc:
+        raise BundleError(f"{what}: {exc.strerror}", "Check the disk.") from exc

@@ -1,0 +1,160 @@
+"""Moving versions between stores: one file out, and through the gate of every registration in again."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqlalchemy.orm import Session
+
+from bodega_db import catalog
+from bodega_db.artifacts import ArtifactStore, StagedArtifact
+from bodega_db.bundles import FORMAT, Bundle, BundledVersion, Manifest, open_bundle, write_bundle
+from bodega_db.environment import default_actor
+from bodega_db.errors import (
+    BodegaError,
+    BundleError,
+    FormatNotAllowedError,
+    VersionNotFoundError,
+    VersionQuarantinedError,
+)
+from bodega_db.formats import Policy
+from bodega_db.lifecycle import Status
+from bodega_db.metadata import check_metrics, check_note, check_params, check_storable, check_tags
+from bodega_db.records import Registration, Version
+from bodega_db.reference import Default, check_model_name, parse_reference
+
+
+class ExchangeVerbs:
+    """What `ModelStore` does to move versions from one store into another."""
+
+    artifacts: ArtifactStore
+    policy: Policy
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Session]: ...
+
+    @abstractmethod
+    def check_volume(self, *, adopt: bool = False) -> None:
+        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+
+    @abstractmethod
+    def _earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None: ...
+
+    @abstractmethod
+    def _admit(
+        self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None = None
+    ) -> Version: ...
+
+    # --- out ---------------------------------------------------------------------------------------------
+
+    def export(
+        self, references: Iterable[str], target: Path, *, overwrite: bool = False, actor: str | None = None
+    ) -> list[Version]:
+        """Write versions into one file, each after its bytes were verified, and return them.
+
+        'penguins@3' or 'penguins@stable' names one version, 'penguins' all of a model that are not in quarantine.
+        Raises VersionQuarantinedError for one that is named, ArtifactError, BundleError or VolumeError; the file is
+        there whole or not at all.
+        """
+        with self._transaction() as session:
+            store = catalog.get_store_id(session)
+            found = {version.reference: version for one in references for version in _named(session, one)}
+        versions = sorted(found.values(), key=lambda version: (version.model, version.number))
+        if not versions:
+            raise VersionNotFoundError("There is no version to export")
+        said = tuple(BundledVersion.of(version) for version in versions)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(FORMAT, str(store), now, actor or default_actor(), said)
+        self.check_volume()
+        write_bundle(target, manifest, self._open_bundled, overwrite=overwrite)
+        return versions
+
+    def _open_bundled(self, version: BundledVersion) -> AbstractContextManager[BinaryIO]:
+        return self.artifacts.open_verified(version.digest, version.size_bytes)
+
+    # --- in ----------------------------------------------------------------------------------------------
+
+    def import_bundle(self, source: Path, *, name: str | None = None, actor: str | None = None) -> list[Version]:
+        """Register the versions of a bundle that another store exported, and return them in the bundle's order.
+
+        Each passes what every registration passes, becomes a candidate with the next number of the model of its name
+        (or of `name`), and says in its lineage where it comes from. One that was imported before is returned as it is,
+        so an import that was interrupted is finished by the same call. Raises BundleError for a file that is damaged or
+        no bundle, and RegistrationError with its kin for a version that cannot be registered here.
+        """
+        if name is not None:
+            check_model_name(name)
+        self.check_volume(adopt=True)
+        with open_bundle(source) as bundle:
+            with self._transaction() as session:
+                if str(catalog.get_store_id(session)) == bundle.manifest.store and name is None:
+                    raise BundleError(
+                        f"{source} was exported from this store", "Give its versions another model's name."
+                    )
+            return list(self._import_all(bundle, name, actor or default_actor()))
+
+    def _import_all(self, bundle: Bundle, name: str | None, actor: str) -> Iterator[Version]:
+        for version in bundle.manifest.versions:
+            with _naming(version):
+                yield self._import(bundle, version, name or check_model_name(version.model), actor)
+
+    def _import(self, bundle: Bundle, version: BundledVersion, name: str, actor: str) -> Version:
+        origin = f"{bundle.manifest.store}:{version.reference}"
+        registration = _registration(version, name, origin)
+        if version.format not in self.policy.formats:
+            raise FormatNotAllowedError(
+                f"This process does not load {version.format!r:.20}, so it does not register it"
+            )
+        with self.artifacts.stage(lambda out: bundle.copy(version, out)) as staged:
+            earlier = self._earlier(registration.idempotency_key, name, staged)
+            return earlier or self._admit(registration, staged, actor, f"imported from {origin}")
+
+
+def _named(session: Session, reference: str) -> list[Version]:
+    name, selector = parse_reference(reference)
+    if not isinstance(selector, Default):
+        version = catalog.find_version(session, name, selector)
+        if version.status is Status.QUARANTINED:
+            raise VersionQuarantinedError(f"{version.reference} is in quarantine")
+        return [version]
+    catalog.get_model(session, name)
+    return catalog.list_full_versions(session, name, without=Status.QUARANTINED)
+
+
+def _registration(version: BundledVersion, name: str, origin: str) -> Registration:
+    signature, golden = version.read_signature(), version.read_golden()
+    check_storable("signature and golden rows", [signature.to_dict(), golden.to_dict()])
+    imported: dict[str, Any] = {
+        "store": origin.partition(":")[0],
+        "version": version.reference,
+        "registered_at": version.created_at,
+        "registered_by": version.created_by,
+    }
+    return Registration(
+        model=name,
+        digest=version.digest,
+        size_bytes=version.size_bytes,
+        format=version.format,
+        signature=signature,
+        golden=golden,
+        idempotency_key=f"imported:{origin}",
+        metrics=check_metrics(version.metrics),
+        params=check_params(version.params),
+        tags=check_tags(version.tags),
+        environment=check_storable("environment", version.environment),
+        lineage=check_params(version.lineage | {"imported": imported}),
+        note=check_note(version.note),
+    )
+
+
+@contextmanager
+def _naming(version: BundledVersion) -> Iterator[None]:
+    """Say in an error which version of the bundle it is about; those before it are registered."""
+    try:
+        yield
+    except BodegaError as exc:
+        exc.message = f"{version.reference} of the bundle: {exc.message}"
+        raise
