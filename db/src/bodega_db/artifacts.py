@@ -111,11 +111,11 @@ class ArtifactStore:
             self._make_directory(staged.digest)
             with self._open_directory(staged.digest) as directory:
                 try:
-                    _link(staged, directory)
+                    link_staged(staged, directory)
                 except FileExistsError:
                     if not self._holds(staged):
                         self._set_aside(staged.digest)
-                        _link(staged, directory)
+                        link_staged(staged, directory)
                 # Also when the name existed: whoever made it may not have come as far as this.
                 os.fsync(directory)
 
@@ -211,7 +211,8 @@ class ArtifactStore:
             os.close(fd)
 
 
-def _link(staged: StagedArtifact, directory: int) -> None:
+def link_staged(staged: StagedArtifact, directory: int) -> None:
+    """Give staged bytes their name in a folder that is open; raise FileExistsError if it is taken."""
     if staged.temporary_path is None:
         # os.link() follows the link in /proc only when it is called with directory descriptors (linkat(2)).
         os.link(

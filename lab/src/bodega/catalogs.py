@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bodega_db.claims import Claim, Note
-from bodega_db.embedded import EmbeddedPostgres, visit_running
+from bodega_db.embedded import EmbeddedPostgres, find_running, visit_running
 from bodega_db.errors import PostgresClaimedError, SettingsError
 from bodega_db.settings import SECRETS, Settings
 
@@ -48,6 +48,13 @@ def catalog_database() -> Iterator[str]:
         return
     with open_database(find_home()) as url:
         yield url
+
+
+def running_database() -> str | None:
+    """Return the URL of the database that is meant if it is configured or runs already, else None; start nothing."""
+    if is_configured():
+        return Settings.read(models=Path()).database_url.get_secret_value()
+    return find_running(find_home().postgres)
 
 
 def is_configured() -> bool:

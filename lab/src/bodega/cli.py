@@ -4,15 +4,17 @@ Each group is a module of `bodega.commands` that adds its commands to the app. W
 SQLAlchemy) is imported inside the commands, so that `bodega --help` answers at once.
 """
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 from bodega_db.errors import BodegaError
 
-from bodega.commands import administering, exchange, moving, queries, running, showing
+from bodega.commands import administering, checking, completing, exchange, moving, queries, running, showing
+from bodega.completion import VARIABLE, enable_completion
 
-GROUPS = (running, showing, queries, moving, administering, exchange)
+GROUPS = (running, showing, queries, moving, administering, exchange, checking, completing)
 
 app = typer.Typer(
     name="bodega",
@@ -42,6 +44,8 @@ for group in GROUPS:
 
 def main() -> None:
     """Run the command; an error of Bodega ends it with its message and what to do next, and status 1."""
+    if VARIABLE in os.environ:
+        enable_completion()
     try:
         app()
     except BodegaError as exc:

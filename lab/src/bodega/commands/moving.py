@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bodega.commands.queries import AsJson, opened_store, write_json, write_table
+from bodega.completion import complete_alias, complete_model, complete_reference, complete_version
 
 if TYPE_CHECKING:
     from bodega_db.records import Version
 
-Reference = Annotated[str, typer.Argument(help="A version, as in penguins@3 or penguins@latest.")]
-Name = Annotated[str, typer.Argument(help="The model's name.")]
-Alias = Annotated[str, typer.Argument(help="The alias, as in stable.")]
+Reference = Annotated[
+    str, typer.Argument(help="A version, as in penguins@3 or penguins@latest.", autocompletion=complete_version)
+]
+Name = Annotated[str, typer.Argument(help="The model's name.", autocompletion=complete_model)]
+Alias = Annotated[str, typer.Argument(help="The alias, as in stable.", autocompletion=complete_alias)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
 NeededReason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the history. Needed.")]
 
@@ -68,7 +71,9 @@ def release(reference: Reference, reason: NeededReason, as_json: AsJson = False)
 
 
 def describe(
-    reference: Annotated[str, typer.Argument(help="A version, as in penguins@3, or a model's name.")],
+    reference: Annotated[
+        str, typer.Argument(help="A version, as in penguins@3, or a model's name.", autocompletion=complete_reference)
+    ],
     description: Annotated[str | None, typer.Option("--description", help="What the model is for.")] = None,
     note: Annotated[str | None, typer.Option("--note", help="The version's note; '' takes it away.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; may be given again.")] = None,
@@ -115,7 +120,9 @@ def aliases(name: Name, as_json: AsJson = False) -> None:
 def as_of(
     name: Name,
     moment: Annotated[str, typer.Argument(help="A moment with its time zone, as in '2026-11-24 10:00+01:00'.")],
-    alias: Annotated[str | None, typer.Option("--alias", help="Which version had this alias.")] = None,
+    alias: Annotated[
+        str | None, typer.Option("--alias", help="Which version had this alias.", autocompletion=complete_alias)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell which version was in production at a moment, since when, who put it there, and why."""

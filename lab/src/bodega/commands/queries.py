@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bodega.completion import complete_model, complete_reference
+
 if TYPE_CHECKING:
     from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
@@ -46,7 +48,10 @@ def models(as_json: AsJson = False) -> None:
 
 
 def versions(
-    name: Annotated[str | None, typer.Argument(help="The model's name; without one, versions of all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The model's name; without one, versions of all.", autocompletion=complete_model),
+    ] = None,
     filter: Annotated[
         str | None, typer.Option("--filter", help="As in 'status=production and metrics.f1>=0.9'")
     ] = None,
@@ -91,7 +96,12 @@ def _write_versions(answers: Sequence[dict[str, Any]], if_empty: str) -> None:
 
 
 def resolve(
-    reference: Annotated[str, typer.Argument(help="As in penguins, penguins@latest or penguins@best:accuracy.")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="As in penguins, penguins@latest or penguins@best:accuracy.", autocompletion=complete_reference
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Tell which version serves for a reference, and why."""
@@ -104,7 +114,10 @@ def resolve(
         typer.echo(f"{version.reference}: {resolution.reason}")
 
 
-def history(name: Annotated[str, typer.Argument(help="The model's name.")], as_json: AsJson = False) -> None:
+def history(
+    name: Annotated[str, typer.Argument(help="The model's name.", autocompletion=complete_model)],
+    as_json: AsJson = False,
+) -> None:
     """Tell what happened to a model, newest first: when, what, who and why."""
     from bodega.answers import event_answer
 
@@ -132,7 +145,12 @@ def _word(value: Any) -> str:
 
 
 def show(
-    reference: Annotated[str, typer.Argument(help="A version, as in penguins@3, or penguins for the one that serves.")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="A version, as in penguins@3, or penguins for the one that serves.", autocompletion=complete_reference
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show everything that is known about a version."""
@@ -148,8 +166,12 @@ def show(
 
 
 def diff(
-    before: Annotated[str, typer.Argument(help="A version, as in penguins@production.")],
-    after: Annotated[str, typer.Argument(help="Another one, as in penguins@latest.")],
+    before: Annotated[
+        str, typer.Argument(help="A version, as in penguins@production.", autocompletion=complete_reference)
+    ],
+    after: Annotated[
+        str, typer.Argument(help="Another one, as in penguins@latest.", autocompletion=complete_reference)
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Compare two versions, and tell whether callers of the first can call the second."""

@@ -1,0 +1,79 @@
+"""The command that checks a store: what stands well, what does not, and what to do next."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from bodega_db.errors import BodegaError, SettingsError
+
+from bodega.commands.queries import AsJson, write_json, write_table
+
+if TYPE_CHECKING:
+    from bodega_db.findings import Finding
+
+# What a ValueError of pydantic-settings says; its own words name the place in its source.
+NO_JSON = ("A setting that is a list is not written as JSON", "As in BODEGA_FORMATS='[\"skops\"]'; docs/settings.md.")
+NO_DATABASE = "postgresql://"  # in place of one that is not asked for here
+Known = tuple["Finding", str | None, Path | None]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command()(doctor)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check settings, database, rights, volume, clock and libraries; status 1 when something is at fault."""
+    from bodega_db.doctor import examine
+    from bodega_db.findings import State
+
+    with _known_settings() as (settings, database_url, models):
+        findings = [settings, *examine(database_url, models)]
+    if as_json:
+        write_json({"findings": [finding.to_dict() for finding in findings]})
+    else:
+        rows = [(finding.name, finding.state.value, finding.found, finding.advice) for finding in findings]
+        write_table(("check", "state", "found", "what to do"), rows, "")
+    if any(finding.state is State.FAULT for finding in findings):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _known_settings() -> Iterator[Known]:
+    """Yield what the settings say, the database and the volume; None for what they do not say."""
+    from bodega_db.findings import Finding, State
+
+    from bodega.catalogs import catalog_settings, is_configured
+
+    with ExitStack() as stack:
+        try:
+            settings = stack.enter_context(catalog_settings())
+        except (BodegaError, ValueError) as exc:
+            fault = exc if isinstance(exc, BodegaError) else SettingsError(*NO_JSON)
+            finding = Finding("settings", State.FAULT, f"{fault.message}.", fault.advice)
+            yield (finding, _database(), _volume()) if is_configured() else (finding, None, None)
+            return
+        said = "BODEGA_DATABASE_URL names the catalog" if is_configured() else "The catalog of this checkout is meant"
+        found = f"{said}; the volume is {settings.models}."
+        finding = Finding("settings", State.OK, found, "", {"models": str(settings.models)})
+        yield finding, settings.database_url.get_secret_value(), settings.models
+
+
+def _database() -> str | None:
+    from bodega_db.settings import Settings
+
+    try:
+        return Settings.read(models=Path()).database_url.get_secret_value()
+    except (BodegaError, ValueError):
+        return None
+
+
+def _volume() -> Path | None:
+    from bodega_db.settings import Settings
+
+    try:
+        return Settings.read(database_url=NO_DATABASE).models
+    except (BodegaError, ValueError):
+        return None
