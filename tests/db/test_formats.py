@@ -21,9 +21,10 @@ import sklearn
 import skops.io
 import zoo
 from bodega_db import formats
-from bodega_db.errors import DeserialiseError, FormatNotAllowedError, SerialiseError, UntrustedTypeError
+from bodega_db.errors import DeserialiseError, FormatNotAllowedError, SerialiseError, SettingsError, UntrustedTypeError
 from bodega_db.formats import Policy
 from bodega_db.settings import Settings
+from bodega_db.store import ModelStore
 from bodega_db.trusted import PARTIAL, TRUSTED_TYPES
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
@@ -517,3 +518,18 @@ def test_the_refusal_says_what_to_do_next(name: tuple[str, str], advice: str) ->
         read(crafted(node("ObjectNode", *name)))
 
     assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql://host:port/db", "postgresql://[::1/db", "nonsense"])
+def test_a_database_url_that_is_none_is_a_setting_that_is_wrong(tmp_path: Path, database_url: str) -> None:
+    """Whatever is wrong with it, the message names the variable, and never the URL, which may hold a password."""
+    with pytest.raises(SettingsError, match="BODEGA_DATABASE_URL is not a database URL"):
+        ModelStore.connect(Settings.read(database_url=database_url, models=tmp_path))
+
+
+def test_a_list_that_is_no_json_is_a_setting_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message shows how a list is written."""
+    monkeypatch.setenv("BODEGA_FORMATS", "skops")
+
+    with pytest.raises(SettingsError, match="not written as JSON"):
+        Settings.read(database_url="postgresql://host/db", models=tmp_path)

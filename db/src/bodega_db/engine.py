@@ -66,7 +66,7 @@ def create_catalog_engine(
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter of a port that is no number
         raise SettingsError(
             "BODEGA_DATABASE_URL is not a database URL", "Write postgresql://user:password@host:port/database."
         ) from None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from bodega_db.errors import SettingsError
 
@@ -66,4 +67,9 @@ class Settings(BaseSettings):
             faults = [f"BODEGA_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
             raise SettingsError(
                 "; ".join(faults), "Set these variables, or start everything with `./bodega up`."
+            ) from None
+        except SourceError:  # its own words name a class, and its cause shows the value
+            raise SettingsError(
+                "A setting that is a list is not written as JSON",
+                "As in BODEGA_FORMATS='[\"skops\"]'; docs/settings.md.",
             ) from None

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.errors import BodegaError
 
 from bodega.commands.queries import AsJson, write_json, write_table
 
 if TYPE_CHECKING:
     from bodega_db.findings import Finding
 
-# What a ValueError of pydantic-settings says; its own words name the place in its source.
-NO_JSON = ("A setting that is a list is not written as JSON", "As in BODEGA_FORMATS='[\"skops\"]'; docs/settings.md.")
 NO_DATABASE = "postgresql://"  # in place of one that is not asked for here
 Known = tuple["Finding", str | None, Path | None]
 
@@ -50,9 +48,8 @@ def _known_settings() -> Iterator[Known]:
     with ExitStack() as stack:
         try:
             settings = stack.enter_context(catalog_settings())
-        except (BodegaError, ValueError) as exc:
-            fault = exc if isinstance(exc, BodegaError) else SettingsError(*NO_JSON)
-            finding = Finding("settings", State.FAULT, f"{fault.message}.", fault.advice)
+        except BodegaError as exc:
+            finding = Finding("settings", State.FAULT, f"{exc.message}.", exc.advice)
             yield (finding, _database(), _volume()) if is_configured() else (finding, None, None)
             return
         said = "BODEGA_DATABASE_URL names the catalog" if is_configured() else "The catalog of this checkout is meant"
@@ -66,7 +63,7 @@ def _database() -> str | None:
 
     try:
         return Settings.read(models=Path()).database_url.get_secret_value()
-    except (BodegaError, ValueError):
+    except BodegaError:
         return None
 
 
@@ -75,5 +72,5 @@ def _volume() -> Path | None:
 
     try:
         return Settings.read(database_url=NO_DATABASE).models
-    except (BodegaError, ValueError):
+    except BodegaError:
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bodega.commands.queries import AsJson, opened_store, write_json
+from bodega.completion import complete_reference
 
 if TYPE_CHECKING:
     from bodega_db.records import Version
@@ -19,7 +20,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    references: Annotated[list[str], typer.Argument(help="Versions, as in penguins@3, or models as in penguins.")],
+    references: Annotated[
+        list[str],
+        typer.Argument(help="Versions, as in penguins@3, or models as in penguins.", autocompletion=complete_reference),
+    ],
     to: Annotated[Path, typer.Option("--to", help="The file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     as_json: AsJson = False,
