@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bodega_db.errors import (
     AliasNotFoundError,
     BodegaError,
@@ -360,6 +361,7 @@ class Catalog(RuleBasedStateMachine):
             assert (holder and holder.number) == oracle.production
 
 
+@pytest.mark.slow
 def test_any_order_of_verbs_keeps_the_rules(store: ModelStore, tmp_path: Path) -> None:
     """Register, promote, roll back, name, retire, delete, prune, export and import: the invariants always hold."""
     Catalog.store, Catalog.folder = store, tmp_path
