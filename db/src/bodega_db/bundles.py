@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
+from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,9 +29,11 @@ from bodega_db.signature import Signature
 
 FORMAT = 1
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
-LARGEST_MANIFEST = 256 * 1024 * 1024
+# Read into Python's values a manifest that was made to do harm takes about 40 times its size: measured.
+LARGEST_MANIFEST = 64 * 1024 * 1024
 MOST_VERSIONS = 100_000
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+FEWER = "Export fewer at a time."
 HINT = "Export it again, and compare the sha256 of the file after moving it."
 
 
@@ -75,10 +78,18 @@ class BundledVersion:
         with _explain(f"The signature of {self.reference} cannot be read"):
             return Signature.from_dict(self.signature)
 
-    def read_golden(self) -> Golden:
-        """Return the golden rows; raise BundleError if they are none."""
+    def read_golden(self, signature: Signature) -> Golden:
+        """Return the golden rows; raise BundleError if they are none, or prove less than the whole signature."""
         with _explain(f"The golden rows of {self.reference} cannot be read"):
-            return TypeAdapter(Golden).validate_python(self.golden)
+            golden = TypeAdapter(Golden).validate_python(self.golden)
+        lengths = {len(values) for values in (*golden.inputs.values(), *golden.outputs.values())}
+        columns = sorted(column.name for column in signature.columns)
+        if sorted(golden.inputs) != columns or golden.outputs.keys() != signature.outputs.keys():
+            raise BundleError(f"The golden rows of {self.reference} are of another signature", HINT)
+        # Without rows the rehearsal would have nothing to repeat.
+        if len(lengths) != 1 or 0 in lengths:
+            raise BundleError(f"The golden rows of {self.reference} are not whole", HINT)
+        return golden
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,7 @@ class Manifest:
     """What a bundle says that it holds: of which store, when and by whom it was written, and its versions."""
 
     format: int
-    store: str
+    store: UUID
     exported_at: str
     exported_by: str
     versions: tuple[BundledVersion, ...]
@@ -137,7 +148,7 @@ def _write(
     manifest: Manifest,
     open_artifact: Callable[[BundledVersion], AbstractContextManager[BinaryIO]],
 ) -> None:
-    told = json.dumps(_plain(manifest), allow_nan=False).encode()
+    told = _serialise(manifest)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
         bundle.writestr(MANIFEST, told)
         bundle.writestr(MANIFEST_HASH, hashlib.sha256(told).hexdigest())
@@ -145,6 +156,13 @@ def _write(
             with open_artifact(version) as source, bundle.open(_member(digest), "w", force_zip64=True) as member:
                 while chunk := source.read(CHUNK):
                     member.write(chunk)
+
+
+def _serialise(manifest: Manifest) -> bytes:
+    told = json.dumps(_plain(manifest), allow_nan=False).encode()
+    if len(told) > LARGEST_MANIFEST or len(manifest.versions) > MOST_VERSIONS:
+        raise BundleError("Those are more versions than an import would read", FEWER)
+    return told
 
 
 def _name(temporary: Path, target: Path, overwrite: bool) -> None:
@@ -170,7 +188,8 @@ def _plain(manifest: Manifest) -> dict[str, Any]:
     versions = [
         {field.name: getattr(version, field.name) for field in fields(version)} for version in manifest.versions
     ]
-    return {field.name: getattr(manifest, field.name) for field in fields(manifest)} | {"versions": versions}
+    told = {field.name: getattr(manifest, field.name) for field in fields(manifest)}
+    return told | {"store": str(manifest.store), "versions": versions}
 
 
 def _member(digest: str) -> str:
@@ -233,7 +252,7 @@ class Bundle:
         if manifest.format != FORMAT:
             raise BundleError(f"{self._path} has the format {manifest.format}", f"This program reads format {FORMAT}.")
         if len(manifest.versions) > MOST_VERSIONS:
-            raise BundleError(f"{self._path} holds more than {MOST_VERSIONS} versions", "Export fewer at a time.")
+            raise BundleError(f"{self._path} holds more than {MOST_VERSIONS} versions", FEWER)
         for version in manifest.versions:  # before any message quotes their names
             if not MODEL_NAME.fullmatch(version.model) or not 1 <= version.number <= LARGEST_NUMBER:
                 raise BundleError(f"{self._path} names a version that no store has", HINT)

@@ -67,7 +67,7 @@ class ExchangeVerbs:
             raise VersionNotFoundError("There is no version to export")
         said = tuple(BundledVersion.of(version) for version in versions)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = Manifest(FORMAT, str(store), now, actor or default_actor(), said)
+        manifest = Manifest(FORMAT, store, now, actor or default_actor(), said)
         self.check_volume()
         write_bundle(target, manifest, self._open_bundled, overwrite=overwrite)
         return versions
@@ -89,12 +89,20 @@ class ExchangeVerbs:
             check_model_name(name)
         self.check_volume(adopt=True)
         with open_bundle(source) as bundle:
-            with self._transaction() as session:
-                if str(catalog.get_store_id(session)) == bundle.manifest.store and name is None:
-                    raise BundleError(
-                        f"{source} was exported from this store", "Give its versions another model's name."
-                    )
+            self._check_names(bundle, source, name)
             return list(self._import_all(bundle, name, actor or default_actor()))
+
+    def _check_names(self, bundle: Bundle, source: Path, name: str | None) -> None:
+        models = {version.model for version in bundle.manifest.versions}
+        if name is not None and len(models) > 1:
+            raise BundleError(
+                f"{source} holds versions of {len(models)} models, and one name is for one model",
+                "Import them under their own names, or export each model into a file of its own.",
+            )
+        with self._transaction() as session:
+            here = catalog.get_store_id(session)
+        if here == bundle.manifest.store and (name is None or name in models):
+            raise BundleError(f"{source} was exported from this store", "Give its versions another model's name.")
 
     def _import_all(self, bundle: Bundle, name: str | None, actor: str) -> Iterator[Version]:
         for version in bundle.manifest.versions:
@@ -125,7 +133,8 @@ def _named(session: Session, reference: str) -> list[Version]:
 
 
 def _registration(version: BundledVersion, name: str, origin: str) -> Registration:
-    signature, golden = version.read_signature(), version.read_golden()
+    signature = version.read_signature()
+    golden = version.read_golden(signature)
     check_storable("signature and golden rows", [signature.to_dict(), golden.to_dict()])
     imported: dict[str, Any] = {
         "store": origin.partition(":")[0],

@@ -99,8 +99,11 @@ def check_idempotency_key(key: str | None) -> str | None:
 
 
 def check_storable(what: str, value: T) -> T:
-    """Return a JSON value; raise InvalidMetadataError if Postgres cannot keep its text (NUL, lone surrogates)."""
-    text = json.dumps(value, ensure_ascii=False)
+    """Return a JSON value; raise InvalidMetadataError if Postgres cannot keep it (NaN, NUL, lone surrogates)."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as exc:
+        raise InvalidMetadataError(f"The {what} hold a number that JSON does not know", "Take it out.") from exc
     if "\\u0000" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidMetadataError(
             f"The {what} hold a NUL character or half of a surrogate pair", "Take it out: Postgres cannot keep it."
