@@ -12,7 +12,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -341,20 +341,22 @@ def test_what_no_store_would_import_is_not_exported(
     assert list(tmp_path.glob("*bodega*")) == []
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[], None]]:
-    """Let no file of this process grow beyond 1024 bytes, from the call until the test's end."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file of this process grow beyond 1024 bytes; not longer than needed, or pytest could not write either."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_ends_an_export(filled: ModelStore, tmp_path: Path, full_disk: Callable[[], None]) -> None:
+def test_a_full_disk_ends_an_export(filled: ModelStore, tmp_path: Path) -> None:
     """Where the file cannot be written to its end, it is not there, and what was there is as before."""
     (tmp_path / "old.bodega").write_text("what was there")
-    full_disk()
-    with pytest.raises(VolumeError, match="cannot be written"):
+    with full_disk(), pytest.raises(VolumeError, match="cannot be written"):
         filled.export(["penguins"], tmp_path / "old.bodega", overwrite=True)
 
     assert (tmp_path / "old.bodega").read_text() == "what was there"
@@ -498,17 +500,14 @@ def test_other_bytes_of_the_same_size_are_refused(other: ModelStore, bundle: Pat
     assert objects(other) == []
 
 
-def test_a_full_volume_ends_an_import(
-    filled: ModelStore, other: ModelStore, tmp_path: Path, full_disk: Callable[[], None]
-) -> None:
+def test_a_full_volume_ends_an_import(filled: ModelStore, other: ModelStore, tmp_path: Path) -> None:
     """An artifact that does not fit on the volume is not registered, and nothing of it stays."""
     inputs, species = data()
     forest = RandomForestClassifier(n_estimators=50, random_state=0).fit(inputs[NUMBERS].fillna(0), species)
     filled.register(forest, "forests", example=inputs[NUMBERS].fillna(0))
     filled.export(["forests"], tmp_path / "forests.bodega")
     other.check_volume(adopt=True)
-    full_disk()
-    with pytest.raises(VolumeError, match="forests@1 of the bundle"):
+    with full_disk(), pytest.raises(VolumeError, match="forests@1 of the bundle"):
         other.import_bundle(tmp_path / "forests.bodega")
 
     assert state(other) == []
