@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import psycopg
@@ -71,6 +72,22 @@ def test_two_deployments_may_migrate_at_the_same_moment(empty_database_url: str)
     deployments = [start_upgrade(empty_database_url) for _ in range(2)]
 
     assert [deployment.wait(60) for deployment in deployments] == [0, 0]
+    assert migrate.current_revision(empty_database_url) == migrate.HEAD
+
+
+def test_a_migration_may_take_longer_than_a_statement_may(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit on statements is for somebody who waits for a list, and not for the work of a migration."""
+    monkeypatch.setattr("bodega_db.engine.STATEMENT_SECONDS", 1)
+    with psycopg.connect(empty_database_url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [0x626F6465676101])  # as another deployment's migration
+
+        migration = pool.submit(migrate.upgrade, empty_database_url)
+        assert wait([migration], timeout=2.5).done == set()
+        other.rollback()
+
+        migration.result(timeout=60)
     assert migrate.current_revision(empty_database_url) == migrate.HEAD
 
 
