@@ -53,7 +53,8 @@ SELECT made.id, n,
        environment, lineage, 'run ' || n, 0, now() - (%(versions)s - n) * interval '1 second', 'bench'
 FROM made, generate_series(1, %(versions)s) n, version v WHERE v.id = 1 ORDER BY n, made.id;
 INSERT INTO metric
-    SELECT v.id, v.model_id, v.number, m.key, m.value::numeric, v.status IN ('candidate', 'production')
+    SELECT v.id, v.model_id, v.number, m.key, m.value::numeric, v.status IN ('candidate', 'production'),
+           tag_keys(v.tags)
     FROM version v, jsonb_each(v.metrics) m ON CONFLICT DO NOTHING;
 INSERT INTO event (kind, model, number, actor, after, generation)
     SELECT 'registered', m.name, v.number, 'bench', jsonb_build_object('status', 'candidate', 'sha256', v.sha256), 0

@@ -97,6 +97,42 @@ def test_words_are_found_in_names_notes_and_tags(text: str, expected: str, store
     assert found(store, text=text) == expected
 
 
+def test_an_order_by_a_metric_hears_of_tags_that_change(store: ModelStore) -> None:
+    """What is kept of the tags beside a metric follows them, however many there are and however long."""
+    many = {f"tag{n}": str(n) for n in range(40)}
+    for tags in ({"team": "core"}, {"team": "web"}, many | {"team": "core"}, {}):
+        enter(store, "penguins", penguins(), metrics={"f1": 0.5}, tags=tags)
+    order = {"model": "penguins", "order": "metrics.f1"}
+    before = found(store, filter="tags.team=core", **order)
+
+    store.describe("penguins@1", tags={"team": None})
+    store.describe("penguins@2", tags={"team": "x" * 1_000})
+    store.describe("penguins@4", tags={"team": "core", "stage": "b"})
+    store.promote("penguins@4")
+
+    assert before == "p1 p3"
+    assert found(store, filter="tags.team=core", **order) == "p3 p4"
+    assert found(store, filter="tags.team in (web, core)", **order) == "p3 p4"
+    assert found(store, filter="tags.team=core and tags.stage=b", **order) == "p4"
+    assert found(store, filter="tags.team!=core", **order) == "p2"
+    assert found(store, filter="tags.tag39=39", order="metrics.f1") == "p3"
+
+
+def test_metrics_that_were_there_before_their_tags_were_kept_are_found(store: ModelStore, database_url: str) -> None:
+    """The migration that brings the keys makes them for every version there is."""
+    enter(store, "penguins", penguins(), metrics={"f1": 0.5}, tags={"team": "core"})
+    enter(store, "penguins", penguins(), metrics={"f1": 0.7}, tags={"team": "web"})
+    store.close()
+
+    migrate.downgrade(database_url, "0004")
+    migrate.upgrade(database_url)
+
+    assert found(store, model="penguins", filter="tags.team=core", order="metrics.f1") == "p1"
+    with psycopg.connect(database_url) as connection:
+        (unknown,) = connection.execute("SELECT count(*) FROM metric WHERE tag_keys IS NULL").fetchone() or (-1,)
+    assert unknown == 0
+
+
 ORDERS = {
     ("penguins", "version"): "p1 p2 p3 p4",
     ("penguins", "-version"): "p4 p3 p2 p1",

@@ -195,6 +195,14 @@ def get_model(session: Reading, name: str) -> ModelSummary:
     return _model(row)
 
 
+def get_model_id(session: Reading, name: str) -> int:
+    """Return the id of a model's row; raise ModelNotFoundError."""
+    found = session.execute(select(ModelRow.id).where(ModelRow.name == name)).scalar_one_or_none()
+    if found is None:
+        raise ModelNotFoundError("There is no model of that name")
+    return found
+
+
 def get_only_model_name(session: Reading) -> str:
     """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
     names = session.execute(select(ModelRow.name).limit(2)).scalars().all()

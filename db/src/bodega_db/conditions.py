@@ -6,7 +6,7 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import aliased
 
 from bodega_db.filters import Condition, Value
@@ -26,13 +26,23 @@ COLUMNS: dict[str, Any] = {
 JSON_TYPES = {bool: "boolean", Decimal: "number", str: "string"}
 
 
-def where(condition: Condition) -> ColumnElement[bool]:
-    """Return what a version must fulfil; one that lacks the metric, param or tag fulfils no comparison with it."""
+def where(condition: Condition, *, model: str | None = None, metric: str | None = None) -> ColumnElement[bool]:
+    """Return what a version must fulfil; one that lacks the metric, param or tag fulfils no comparison with it.
+
+    A statement over one `model` does not join the models; one that orders by a `metric` has joined that metric's row,
+    and passes over a version without a wanted tag before it looks at the version.
+    """
     match condition.field:
+        case "model" if model is not None:
+            return _compare(literal(model), condition)
+        case "metrics" if condition.key == metric:
+            return _compare(MetricRow.value, condition)
         case "metrics":
             return _metric(condition)
         case "params":
             return _param(condition)
+        case "tags" if metric is not None and condition.operator != "!=":
+            return and_(_may_have_tag(condition), _tag(condition))
         case "tags":
             return _tag(condition)
         case "alias":
@@ -72,6 +82,11 @@ def _tag(condition: Condition) -> ColumnElement[bool]:
     if condition.operator == "!=":
         return _any(VersionRow.tags[condition.key].astext != condition.values[0])
     return or_(*(VersionRow.tags.contains({condition.key: value}) for value in condition.values))
+
+
+def _may_have_tag(condition: Condition) -> ColumnElement[bool]:
+    keys = array([func.tag_key(condition.key, value) for value in condition.values])
+    return or_(MetricRow.tag_keys.is_(None), MetricRow.tag_keys.overlap(keys))
 
 
 def _param(condition: Condition) -> ColumnElement[bool]:

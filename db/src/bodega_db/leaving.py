@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from bodega_db import moves
+from bodega_db import catalog, moves
 from bodega_db.changing import ChangingVerbs, Move
 from bodega_db.errors import RetentionError, StatusMoveError, VersionInUseError
 from bodega_db.lifecycle import RETIRED, Status
@@ -62,7 +62,7 @@ class LeavingVerbs(ChangingVerbs):
         said = check_reason(reason) or f"pruned: the newest {keep} are kept"
         if dry_run:
             with self._transaction() as session:
-                model_id = moves.get_model_id(session, name)
+                model_id = catalog.get_model_id(session, name)
                 return moves.list_leaving(session, model_id, rule.keep, rule.leaving, _spared(session, name, model_id))
         gone: list[VersionSummary] = []
         while batch := self._prune(name, rule, said, actor):

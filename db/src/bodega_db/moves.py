@@ -37,14 +37,6 @@ def lock_model(session: Session, name: str) -> int:
     return found
 
 
-def get_model_id(session: Session, name: str) -> int:
-    """Return the id of a model; raise ModelNotFoundError."""
-    found = session.execute(select(ModelRow.id).where(ModelRow.name == name)).scalar_one_or_none()
-    if found is None:
-        raise ModelNotFoundError("There is no model of that name")
-    return found
-
-
 def lock_versions(session: Session, model_id: int, number: int) -> int | None:
     """Lock a version and the one in production, whose number is returned, before anything is written.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, bindparam, literal, select, tuple_
 from sqlalchemy.exc import OperationalError
 
 from bodega_db import catalog
@@ -29,7 +29,7 @@ class Search:
     """What is searched for, checked."""
 
     model: str | None
-    conditions: tuple[ColumnElement[bool], ...]
+    filter: str | None
     words: tuple[str, ...]
     order: Order
     after: tuple[Place, int] | None
@@ -47,9 +47,10 @@ def read_search(
 ) -> Search:
     """Check what somebody searches for; raise InvalidFilterError or InvalidSearchError."""
     ordered = read_order(DEFAULT_ORDER if order is None else order, model)
+    _conditions(filter, model, ordered.metric)
     return Search(
         model=model,
-        conditions=() if filter is None else _conditions(filter),
+        filter=filter,
         words=_words(text or ""),
         order=ordered,
         after=None if after is None else read_cursor(after, ordered),
@@ -59,25 +60,26 @@ def read_search(
 
 def find_page(session: catalog.Reading, search: Search) -> VersionPage:
     """Return the versions that are searched for; raise ModelNotFoundError or SearchTimeoutError."""
+    statement = _statement(search.model, search.filter, search.words, search.order, search.after is not None)
+    parameters: dict[str, Any] = {} if search.limit is None else {"limit": search.limit + 1}
+    if search.after is not None:
+        parameters |= {"place": search.after[0], "tie": search.after[1]}
+    if search.model is not None and search.order.metric is not None:
+        parameters["model_id"] = catalog.get_model_id(session, search.model)
     try:
-        rows = session.execute(_statement(search), execution_options={PLAN_EACH_TIME: True}).all()
+        rows = session.execute(statement, parameters, execution_options={PLAN_EACH_TIME: True}).all()
     except OperationalError as exc:
         if sqlstate(exc) == QUERY_CANCELED:
             raise SearchTimeoutError("The search took too long and was ended") from exc
         raise
     if not rows and search.model is not None:
-        catalog.get_model(session, search.model)
+        catalog.get_model_id(session, search.model)
     page = rows[: search.limit]
     last = page[-1] if len(rows) > len(page) else None
     return VersionPage(
         versions=tuple(catalog.summary(row) for row in page),
         next=None if last is None else write_cursor(search.order, last.place, last.id),
     )
-
-
-@lru_cache(maxsize=256)  # whoever looks at a list looks at it again, and asks for the next page
-def _conditions(text: str) -> tuple[ColumnElement[bool], ...]:
-    return tuple(where(condition) for condition in parse_filter(text))
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -89,18 +91,43 @@ def _words(text: str) -> tuple[str, ...]:
     return words
 
 
-def _statement(search: Search) -> Select[Any]:
-    place, tie = _columns(search.order)
-    statement = select(*catalog.SUMMARY, place.label("place"), tie.label("id")).select_from(VersionRow).join(ModelRow)
-    if search.order.metric is not None:
+# Whoever looks at a list looks at it again, and asks for the next page; to make a statement takes as long as some
+# statements do.
+@lru_cache(maxsize=256)
+def _conditions(filter: str | None, model: str | None, metric: str | None) -> tuple[ColumnElement[bool], ...]:
+    conditions = () if filter is None else parse_filter(filter)
+    return tuple(where(condition, model=model, metric=metric) for condition in conditions)
+
+
+@lru_cache(maxsize=256)
+def _statement(
+    model: str | None, filter: str | None, words: tuple[str, ...], order: Order, continues: bool
+) -> Select[Any]:
+    place, tie = _columns(order)
+    statement = select(*_summary(model), place.label("place"), tie.label("id")).select_from(VersionRow)
+    if model is None:
+        statement = statement.join(ModelRow)
+    if order.metric is not None:
         statement = statement.join(MetricRow, MetricRow.version_id == VersionRow.id)
-        statement = statement.where(MetricRow.name == search.order.metric)
-    down = search.order.descending
-    if search.after is not None:
-        here, last = tuple_(place, tie), tuple_(*search.after)
-        statement = statement.where(here < last if down else here > last)
-    statement = statement.where(*_wheres(search)).order_by(*((place.desc(), tie.desc()) if down else (place, tie)))
-    return statement if search.limit is None else statement.limit(search.limit + 1)
+        statement = statement.where(MetricRow.name == order.metric)
+    if continues:
+        here = tuple_(place, tie)
+        last = tuple_(bindparam("place", type_=place.type), bindparam("tie", type_=tie.type))
+        statement = statement.where(here < last if order.descending else here > last)
+    statement = statement.where(*_conditions(filter, model, order.metric))
+    if words:
+        statement = statement.where(where_words(words))
+    if model is not None:
+        statement = statement.where(_belongs(model, order))
+    statement = statement.order_by(*((place.desc(), tie.desc()) if order.descending else (place, tie)))
+    return statement.limit(bindparam("limit", None, type_=Integer))  # LIMIT NULL is none
+
+
+def _summary(model: str | None) -> tuple[Any, ...]:
+    # Whoever names the model knows its name: a table less to plan for is a fifth of a page's time.
+    if model is None:
+        return catalog.SUMMARY
+    return literal(model).label("model"), *catalog.SUMMARY[1:]
 
 
 def _columns(order: Order) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
@@ -114,11 +141,13 @@ def _columns(order: Order) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
             return VersionRow.created_at.expression, VersionRow.id.expression
 
 
-def _wheres(search: Search) -> list[ColumnElement[bool]]:
-    wheres = list(search.conditions)
-    if search.words:
-        wheres.append(where_words(search.words))
-    if search.model is not None:
-        ordered = VersionRow.model_id if search.order.metric is None else MetricRow.model_id
-        wheres.append(ordered == select(ModelRow.id).where(ModelRow.name == search.model).scalar_subquery())
-    return wheres
+def _belongs(model: str, order: Order) -> ColumnElement[bool]:
+    """Return that a version is one of the model's, in the words that have Postgres read the model's own index.
+
+    Told which model it is, Postgres knows how many versions that has, which a search by metrics needs: with the wrong
+    idea of it 15 ms instead of 2 were measured. In the order of time the same knowledge misleads: where half of all
+    versions are one model's, Postgres walks through everybody's, and finds 50 000 newer ones of others: 40 ms.
+    """
+    if order.metric is not None:
+        return MetricRow.model_id == bindparam("model_id", type_=BigInteger)
+    return VersionRow.model_id == select(ModelRow.id).where(ModelRow.name == model).scalar_subquery()

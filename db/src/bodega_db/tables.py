@@ -21,7 +21,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,127}$"
@@ -122,8 +122,8 @@ class MetricRow(Base):
     __tablename__ = "metric"
     __table_args__ = (
         Index("metric_servable_idx", "model_id", "name", "value", "number", postgresql_where=text("servable")),
-        Index("metric_model_value_idx", "model_id", "name", "value", "version_id"),
-        Index("metric_value_idx", "name", "value", "version_id"),
+        Index("metric_model_value_idx", "model_id", "name", "value", "version_id", postgresql_include=["tag_keys"]),
+        Index("metric_value_idx", "name", "value", "version_id", postgresql_include=["tag_keys"]),
     )
 
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id", ondelete="CASCADE"), primary_key=True)
@@ -132,6 +132,7 @@ class MetricRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[Decimal] = mapped_column(Numeric)
     servable: Mapped[bool]
+    tag_keys: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
 
 
 class AliasRow(Base):
