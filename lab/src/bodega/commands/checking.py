@@ -1,25 +1,30 @@
-"""The command that checks a store: what stands well, what does not, and what to do next."""
+"""The commands that check a store, or single versions: what stands well, what does not, and what to do next."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from bodega_db.errors import BodegaError
+from bodega_db.errors import ArtifactError, BodegaError, VolumeError
 
-from bodega.commands.queries import AsJson, write_json, write_table
+from bodega.commands.queries import AsJson, opened_store, write_json, write_table
+from bodega.completion import complete_version
 
 if TYPE_CHECKING:
     from bodega_db.findings import Finding
+    from bodega_db.records import Version
+    from bodega_db.store import ModelStore
 
 NO_DATABASE = "postgresql://"  # in place of one that is not asked for here
 Known = tuple["Finding", str | None, Path | None]
+BITS = {"sound": 0, "corrupt": 1, "unreadable": 4}  # of the status of `verify`, one for each sort of trouble
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command()(doctor)
+    app.command()(verify)
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -36,6 +41,39 @@ def doctor(as_json: AsJson = False) -> None:
         write_table(("check", "state", "found", "what to do"), rows, "")
     if any(finding.state is State.FAULT for finding in findings):
         raise typer.Exit(1)
+
+
+def verify(
+    references: Annotated[
+        list[str],
+        typer.Argument(help="Versions, as in penguins@3 or penguins@latest.", autocompletion=complete_version),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Hash artifacts anew; status 1 if one is not what was registered, 4 if one could not be read, 5 if both."""
+    with opened_store() as (store, _):
+        store.check_volume()
+        versions = [store.find(reference) for reference in references]
+        found = [(version, *_verified(store, version)) for version in versions]
+    if as_json:
+        answers = [
+            {"model": v.model, "version": v.number, "sha256": v.digest.hex, "state": state, "detail": detail}
+            for v, state, detail in found
+        ]
+        write_json({"versions": answers})
+    else:
+        write_table(("version", "state", "found"), [(v.reference, state, detail) for v, state, detail in found], "")
+    raise typer.Exit(sum({BITS[state] for _, state, _ in found}))
+
+
+def _verified(store: "ModelStore", version: "Version") -> tuple[str, str]:
+    try:
+        store.verify(version.digest, version.size_bytes)
+    except ArtifactError as exc:
+        return "corrupt", f"{exc.message}. {exc.advice}"
+    except VolumeError as exc:
+        return "unreadable", f"{exc.message}. {exc.advice}"
+    return "sound", f"{version.size_bytes} bytes with the sha256 that was registered"
 
 
 @contextmanager
