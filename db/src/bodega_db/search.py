@@ -124,7 +124,7 @@ def _statement(
 
 
 def _summary(model: str | None) -> tuple[Any, ...]:
-    # Whoever names the model knows its name: a table less to plan for is a fifth of a page's time.
+    # Whoever names the model knows its name: that is a table less to plan for.
     if model is None:
         return catalog.SUMMARY
     return literal(model).label("model"), *catalog.SUMMARY[1:]
