@@ -41,7 +41,8 @@ BEGIN
             FROM jsonb_each(NEW.metrics) WHERE jsonb_typeof(value) = 'number';
     ELSE
         UPDATE metric SET servable = NEW.status IN ('candidate', 'production'), tag_keys = tag_keys(NEW.tags)
-        WHERE version_id = NEW.id AND (NEW.status <> OLD.status OR NEW.tags <> OLD.tags);
+        WHERE version_id = NEW.id
+            AND (servable, tag_keys) IS DISTINCT FROM (NEW.status IN ('candidate', 'production'), tag_keys(NEW.tags));
     END IF;
     RETURN NULL;
 END $$;
