@@ -33,6 +33,7 @@ from bodega_db.files import (
 )
 from bodega_db.records import Digest
 
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -121,10 +122,10 @@ class ArtifactStore:
 
     def _holds(self, staged: StagedArtifact) -> bool:
         try:
-            with self.open_verified(staged.digest, staged.size_bytes):
-                return True
+            self.verify(staged.digest, staged.size_bytes)
         except ArtifactError:
             return False
+        return True
 
     def _set_aside(self, digest: Digest) -> None:
         corrupt = self.root / "corrupt"
@@ -151,31 +152,39 @@ class ArtifactStore:
         Raises ArtifactMissingError, ArtifactNotRegularError, ArtifactSizeError or ArtifactDigestError.
         """
         with self._open_object(digest) as source, private_file() as copy:
-            found = os.fstat(source)
-            if not stat.S_ISREG(found.st_mode):
-                raise ArtifactNotRegularError(f"{digest.path} is not a regular file")
-            if found.st_size != size_bytes:
-                raise ArtifactSizeError(f"{digest.path} has {found.st_size} bytes, registered were {size_bytes}")
-            try:
-                actual = copy_hashing(source, copy, size_bytes)
-            except OSError as exc:
-                raise VolumeError(f"Reading {digest.path} failed: {exc.strerror}", "Check the volume's disk.") from exc
-            if actual != digest:
-                raise ArtifactDigestError(f"{digest.path} has the sha256 {actual}")
+            _read_verified(source, copy, digest, size_bytes)
             seal(copy)
             copy.seek(0)
             yield copy
 
+    def verify(self, digest: Digest, size_bytes: int) -> None:
+        """Hash an artifact anew; raise what `open_verified` raises."""
+        with self._open_object(digest) as source:
+            _read_verified(source, None, digest, size_bytes)
+
+    def inspect(self, digest: Digest, size_bytes: int) -> bool:
+        """Look at an artifact without reading it, and tell whether it is protected from being written.
+
+        Raises ArtifactMissingError, ArtifactNotRegularError or ArtifactSizeError.
+        """
+        with self._open_object(digest) as fd:
+            return _check_kind(os.fstat(fd), digest, size_bytes).st_mode & WRITABLE == 0
+
     def list(self) -> Iterator[Digest]:
         """Go through the artifacts on the volume by name; nothing is verified."""
-        for path in sorted((self.root / "objects" / "sha256").glob("??/*")):
-            with contextlib.suppress(ValueError):
-                yield Digest(path.name)
+        return (digest for _, digest in self._objects() if digest is not None)
 
-    def remove(self, digest: Digest) -> None:
-        """Take an artifact off the volume; the caller knows that no row names it."""
-        with explain_write_errors(self.root):
-            (self.root / digest.path).unlink(missing_ok=True)
+    def list_strays(self) -> Iterator[Path]:
+        """Go through what lies among the artifacts and is where no artifact would be."""
+        return (path for path, digest in self._objects() if digest is None)
+
+    def _objects(self) -> Iterator[tuple[Path, Digest | None]]:
+        for path in sorted((self.root / "objects" / "sha256").glob("*/*")):
+            digest = None
+            with contextlib.suppress(ValueError):
+                digest = Digest(path.name)
+            in_place = digest is not None and self.root / digest.path == path
+            yield path, digest if in_place else None
 
     @contextlib.contextmanager
     def _open_object(self, digest: Digest) -> Iterator[int]:
@@ -209,6 +218,24 @@ class ArtifactStore:
             yield fd
         finally:
             os.close(fd)
+
+
+def _check_kind(found: os.stat_result, digest: Digest, size_bytes: int) -> os.stat_result:
+    if not stat.S_ISREG(found.st_mode):
+        raise ArtifactNotRegularError(f"{digest.path} is not a regular file")
+    if found.st_size != size_bytes:
+        raise ArtifactSizeError(f"{digest.path} has {found.st_size} bytes, registered were {size_bytes}")
+    return found
+
+
+def _read_verified(source: int, copy: BinaryIO | None, digest: Digest, size_bytes: int) -> None:
+    _check_kind(os.fstat(source), digest, size_bytes)
+    try:
+        actual = copy_hashing(source, copy, size_bytes)
+    except OSError as exc:
+        raise VolumeError(f"Reading {digest.path} failed: {exc.strerror}", "Check the volume's disk.") from exc
+    if actual != digest:
+        raise ArtifactDigestError(f"{digest.path} has the sha256 {actual}")
 
 
 def link_staged(staged: StagedArtifact, directory: int) -> None:

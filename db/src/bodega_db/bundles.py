@@ -9,87 +9,27 @@ import hashlib
 import json
 import os
 import secrets
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from bodega_db.errors import BodegaError, BundleError, VolumeError
+from bodega_db.errors import BundleError, VolumeError
 from bodega_db.files import CHUNK, sync_directory
-from bodega_db.records import Digest, Golden, Version
+from bodega_db.portable import BROKEN, HINT, PortableVersion, explain
 from bodega_db.reference import LARGEST_NUMBER, MODEL_NAME
-from bodega_db.signature import Signature
 
 FORMAT = 1
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 # Read into Python's values a manifest that was made to do harm takes about 40 times its size: measured.
 LARGEST_MANIFEST = 64 * 1024 * 1024
 MOST_VERSIONS = 100_000
-BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 FEWER = "Export fewer at a time."
-HINT = "Export it again, and compare the sha256 of the file after moving it."
-
-
-@dataclass(frozen=True, slots=True)
-class BundledVersion:
-    """One version as a bundle tells of it: what a registration says, and where it was registered."""
-
-    model: str
-    number: int
-    sha256: str
-    size_bytes: int
-    format: str
-    signature: dict[str, Any]
-    golden: dict[str, Any]
-    metrics: dict[str, Any]
-    params: dict[str, Any]
-    tags: dict[str, Any]
-    environment: dict[str, Any]
-    lineage: dict[str, Any]
-    note: str | None
-    created_at: str
-    created_by: str
-
-    @classmethod
-    def of(cls, version: Version) -> Self:
-        """Turn a version of a catalog into one of a bundle."""
-        told = version.to_dict() | {"number": version.number, "created_at": version.created_at.isoformat()}
-        return cls(**{field.name: told[field.name] for field in fields(cls)})
-
-    @property
-    def reference(self) -> str:
-        """The version where it comes from: 'penguins@3'."""
-        return f"{self.model}@{self.number}"
-
-    @property
-    def digest(self) -> Digest:
-        """The sha256 of its artifact."""
-        return Digest(self.sha256)
-
-    def read_signature(self) -> Signature:
-        """Return the signature; raise BundleError if it is none."""
-        with _explain(f"The signature of {self.reference} cannot be read"):
-            return Signature.from_dict(self.signature)
-
-    def read_golden(self, signature: Signature) -> Golden:
-        """Return the golden rows; raise BundleError if they are none, or prove less than the whole signature."""
-        with _explain(f"The golden rows of {self.reference} cannot be read"):
-            golden = TypeAdapter(Golden).validate_python(self.golden)
-        lengths = {len(values) for values in (*golden.inputs.values(), *golden.outputs.values())}
-        columns = sorted(column.name for column in signature.columns)
-        if sorted(golden.inputs) != columns or golden.outputs.keys() != signature.outputs.keys():
-            raise BundleError(f"The golden rows of {self.reference} are of another signature", HINT)
-        # Without rows the rehearsal would have nothing to repeat.
-        if len(lengths) != 1 or 0 in lengths:
-            raise BundleError(f"The golden rows of {self.reference} are not whole", HINT)
-        return golden
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +40,7 @@ class Manifest:
     store: UUID
     exported_at: str
     exported_by: str
-    versions: tuple[BundledVersion, ...]
+    versions: tuple[PortableVersion, ...]
 
 
 class Writer(Protocol):
@@ -116,7 +56,7 @@ class Writer(Protocol):
 def write_bundle(
     target: Path,
     manifest: Manifest,
-    open_artifact: Callable[[BundledVersion], AbstractContextManager[BinaryIO]],
+    open_artifact: Callable[[PortableVersion], AbstractContextManager[BinaryIO]],
     *,
     overwrite: bool = False,
 ) -> None:
@@ -146,7 +86,7 @@ def write_bundle(
 def _write(
     file: BinaryIO,
     manifest: Manifest,
-    open_artifact: Callable[[BundledVersion], AbstractContextManager[BinaryIO]],
+    open_artifact: Callable[[PortableVersion], AbstractContextManager[BinaryIO]],
 ) -> None:
     told = _serialise(manifest)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
@@ -206,7 +146,7 @@ class Bundle:
         self._path, self._archive = path, archive
         self.manifest = self._read_manifest(self._members())
 
-    def copy(self, version: BundledVersion, target: Writer) -> None:
+    def copy(self, version: PortableVersion, target: Writer) -> None:
         """Copy a version's artifact; raise BundleError unless it has the sha256 that the manifest says."""
         digest, size = hashlib.sha256(), 0
         for chunk in self._chunks(version):
@@ -218,9 +158,9 @@ class Bundle:
                 f"The artifact of {version.reference} in {self._path} is not the one that was exported", HINT
             )
 
-    def _chunks(self, version: BundledVersion) -> Iterator[bytes]:
+    def _chunks(self, version: PortableVersion) -> Iterator[bytes]:
         what = f"The artifact of {version.reference} in {self._path} cannot be read"
-        with _explain(what), self._archive.open(_member(version.sha256)) as member:
+        with explain(what), self._archive.open(_member(version.sha256)) as member:
             while chunk := member.read(CHUNK):
                 yield chunk
 
@@ -238,12 +178,12 @@ class Bundle:
     def _read_manifest(self, sizes: Mapping[str, int]) -> Manifest:
         if sizes[MANIFEST] > LARGEST_MANIFEST or sizes[MANIFEST_HASH] != 64:  # a sha256 in hex
             raise BundleError(f"The manifest of {self._path} is too large", HINT)
-        with _explain(f"The manifest of {self._path} cannot be read"):
+        with explain(f"The manifest of {self._path} cannot be read"):
             told = self._archive.read(MANIFEST)
             written = self._archive.read(MANIFEST_HASH).decode("ascii")
         if hashlib.sha256(told).hexdigest() != written:
             raise BundleError(f"The manifest of {self._path} is not the one that was exported", HINT)
-        with _explain(f"The manifest of {self._path} cannot be read"):
+        with explain(f"The manifest of {self._path} cannot be read"):
             manifest = _manifests().validate_json(told)
         self._check(manifest, sizes)
         return manifest
@@ -276,26 +216,10 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     except BROKEN as exc:
         raise BundleError(f"{path} is not a whole bundle", HINT) from exc
     with archive:
-        with _explain(f"{path} is not a whole bundle"):
+        with explain(f"{path} is not a whole bundle"):
             bundle = Bundle(path, archive)
         yield bundle
 
 
 def _manifests() -> TypeAdapter[Manifest]:
     return TypeAdapter(Manifest)
-
-
-@contextlib.contextmanager
-def _explain(what: str) -> Iterator[None]:
-    """Turn whatever a damaged file, or one that was made to do harm, makes the libraries raise into BundleError."""
-    try:
-        yield
-    except BodegaError:
-        raise
-    except ValidationError as exc:
-        places = ", ".join(".".join(map(str, error["loc"])) for error in exc.errors()[:3])
-        raise BundleError(f"{what}: {places[:200]}", HINT) from exc
-    except (*BROKEN, KeyError, TypeError, RecursionError) as exc:
-        raise BundleError(what, HINT) from exc
-    except OSError as exc:
-        raise BundleError(f"{what}: {exc.strerror}", "Check the disk.") from exc

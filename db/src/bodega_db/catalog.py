@@ -141,23 +141,8 @@ def allocate_number(session: Session, name: str, actor: str) -> tuple[int, int]:
 def insert_version(session: Session, registration: Registration, actor: str) -> Version:
     """Write the row of a version under the next number of its model."""
     model_id, number = allocate_number(session, registration.model, actor)
-    statement = insert(VersionRow).values(
-        model_id=model_id,
-        number=number,
-        sha256=registration.digest.hex,
-        size_bytes=registration.size_bytes,
-        format=registration.format,
-        signature=registration.signature.to_dict(),
-        golden=registration.golden.to_dict(),
-        metrics=dict(registration.metrics),
-        params=dict(registration.params),
-        tags=dict(registration.tags),
-        environment=dict(registration.environment),
-        lineage=dict(registration.lineage),
-        note=registration.note,
-        idempotency_key=registration.idempotency_key,
-        created_by=actor,
-    )
+    values = version_values(registration)
+    statement = insert(VersionRow).values(model_id=model_id, number=number, created_by=actor, **values)
     try:
         session.execute(statement)
     except IntegrityError as exc:
@@ -165,6 +150,24 @@ def insert_version(session: Session, registration: Registration, actor: str) -> 
             raise IdempotencyConflictError("Another registration used this idempotency key meanwhile") from exc
         raise
     return get_version(session, registration.model, number)
+
+
+def version_values(registration: Registration) -> dict[str, Any]:
+    """Return what a registration says, by the columns of a version."""
+    return {
+        "sha256": registration.digest.hex,
+        "size_bytes": registration.size_bytes,
+        "format": registration.format,
+        "signature": registration.signature.to_dict(),
+        "golden": registration.golden.to_dict(),
+        "metrics": dict(registration.metrics),
+        "params": dict(registration.params),
+        "tags": dict(registration.tags),
+        "environment": dict(registration.environment),
+        "lineage": dict(registration.lineage),
+        "note": registration.note,
+        "idempotency_key": registration.idempotency_key,
+    }
 
 
 def list_full_versions(session: Session, name: str, *, without: Status) -> list[Version]:

@@ -191,6 +191,16 @@ class VolumeMismatchError(VolumeError):
     hint = "Check which folder BODEGA_MODELS names and which database BODEGA_DATABASE_URL names."
 
 
+class ManifestError(VolumeError):
+    """A manifest on the volume is damaged, or says what no registration wrote."""
+
+    hint = "`bodega fsck --write-manifests` writes it anew from the catalog."
+
+
+class CollectionRefusedError(VolumeError):
+    """So much of the volume would be removed that a mistake is more likely."""
+
+
 class VolumeReadOnlyError(VolumeError):
     """The volume cannot be written."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from bodega_db import catalog
 from bodega_db.artifacts import ArtifactStore, StagedArtifact
-from bodega_db.bundles import FORMAT, Bundle, BundledVersion, Manifest, open_bundle, write_bundle
+from bodega_db.bundles import FORMAT, Bundle, Manifest, open_bundle, write_bundle
 from bodega_db.environment import default_actor
 from bodega_db.errors import (
     BodegaError,
@@ -22,7 +22,7 @@ from bodega_db.errors import (
 )
 from bodega_db.formats import Policy
 from bodega_db.lifecycle import Status
-from bodega_db.metadata import check_metrics, check_note, check_params, check_storable, check_tags
+from bodega_db.portable import PortableVersion
 from bodega_db.records import Registration, Version
 from bodega_db.reference import Default, check_model_name, parse_reference
 
@@ -65,14 +65,14 @@ class ExchangeVerbs:
         versions = sorted(found.values(), key=lambda version: (version.model, version.number))
         if not versions:
             raise VersionNotFoundError("There is no version to export")
-        said = tuple(BundledVersion.of(version) for version in versions)
+        said = tuple(PortableVersion.of(version) for version in versions)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(FORMAT, store, now, actor or default_actor(), said)
         self.check_volume()
         write_bundle(target, manifest, self._open_bundled, overwrite=overwrite)
         return versions
 
-    def _open_bundled(self, version: BundledVersion) -> AbstractContextManager[BinaryIO]:
+    def _open_bundled(self, version: PortableVersion) -> AbstractContextManager[BinaryIO]:
         return self.artifacts.open_verified(version.digest, version.size_bytes)
 
     # --- in ----------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class ExchangeVerbs:
             with _naming(version):
                 yield self._import(bundle, version, name or check_model_name(version.model), actor)
 
-    def _import(self, bundle: Bundle, version: BundledVersion, name: str, actor: str) -> Version:
+    def _import(self, bundle: Bundle, version: PortableVersion, name: str, actor: str) -> Version:
         origin = f"{bundle.manifest.store}:{version.reference}"
         registration = _registration(version, name, origin)
         if version.format not in self.policy.formats:
@@ -132,35 +132,18 @@ def _named(session: Session, reference: str) -> list[Version]:
     return catalog.list_full_versions(session, name, without=Status.QUARANTINED)
 
 
-def _registration(version: BundledVersion, name: str, origin: str) -> Registration:
-    signature = version.read_signature()
-    golden = version.read_golden(signature)
-    check_storable("signature and golden rows", [signature.to_dict(), golden.to_dict()])
+def _registration(version: PortableVersion, name: str, origin: str) -> Registration:
     imported: dict[str, Any] = {
         "store": origin.partition(":")[0],
         "version": version.reference,
         "registered_at": version.created_at,
         "registered_by": version.created_by,
     }
-    return Registration(
-        model=name,
-        digest=version.digest,
-        size_bytes=version.size_bytes,
-        format=version.format,
-        signature=signature,
-        golden=golden,
-        idempotency_key=f"imported:{origin}",
-        metrics=check_metrics(version.metrics),
-        params=check_params(version.params),
-        tags=check_tags(version.tags),
-        environment=check_storable("environment", version.environment),
-        lineage=check_params(version.lineage | {"imported": imported}),
-        note=check_note(version.note),
-    )
+    return version.to_registration(name, f"imported:{origin}", version.lineage | {"imported": imported})
 
 
 @contextmanager
-def _naming(version: BundledVersion) -> Iterator[None]:
+def _naming(version: PortableVersion) -> Iterator[None]:
     """Say in an error which version of the bundle it is about; those before it are registered."""
     try:
         yield

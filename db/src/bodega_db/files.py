@@ -70,13 +70,15 @@ def seal(file: BinaryIO) -> None:
         fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, SEALS)
 
 
-def copy_hashing(source: int, target: BinaryIO, size_bytes: int) -> Digest:
-    """Copy at most one byte more than was registered, so that a file that grows meanwhile is noticed."""
+def copy_hashing(source: int, target: BinaryIO | None, size_bytes: int) -> Digest:
+    """Copy (or only hash) at most one byte more than was registered, so that a file that grows meanwhile is noticed."""
     digest = hashlib.sha256()
     remaining = size_bytes + 1
     while remaining and (chunk := os.read(source, min(CHUNK, remaining))):
         digest.update(chunk)
-        target.write(chunk)
+        if target is not None:
+            target.write(chunk)
         remaining -= len(chunk)
-    target.flush()
+    if target is not None:
+        target.flush()
     return Digest(digest.hexdigest())

@@ -74,11 +74,9 @@ def load(file: BinaryIO, fmt: str, policy: Policy) -> Any:
     Raise FormatNotAllowedError before the file is touched, UntrustedTypeError before anything is constructed,
     DeserialiseError for whatever else goes wrong in the loader.
     """
-    codec = _codec(fmt)
-    if fmt not in policy.formats:
-        raise FormatNotAllowedError(f"this process does not load {fmt}, only {', '.join(sorted(policy.formats))}")
+    check_format(fmt, policy)
     try:
-        return codec.load(file, policy)
+        return _codec(fmt).load(file, policy)
     except LoadError:
         raise
     except Exception as exc:  # the bytes may hold anything, so anything may be raised
@@ -87,6 +85,13 @@ def load(file: BinaryIO, fmt: str, policy: Policy) -> Any:
             "Compare the versions of the libraries here with those of the version's environment, "
             "or register the model again from here.",
         ) from exc
+
+
+def check_format(fmt: str, policy: Policy) -> None:
+    """Raise FormatNotAllowedError for a format that does not exist, or that the policy does not load."""
+    _codec(fmt)
+    if fmt not in policy.formats:
+        raise FormatNotAllowedError(f"this process does not load {fmt}, only {', '.join(sorted(policy.formats))}")
 
 
 def _codec(fmt: str) -> Codec:

@@ -1,15 +1,16 @@
 """The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Self, cast
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, ownership
+from bodega_db import catalog, inventory, ownership
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
 from bodega_db.diff import Difference, compare
 from bodega_db.engine import create_catalog_engine, translate_errors
@@ -21,11 +22,13 @@ from bodega_db.errors import (
     FormatNotAllowedError,
     IdempotencyConflictError,
     ModelNotFoundError,
+    VolumeError,
 )
 from bodega_db.exchange import ExchangeVerbs
 from bodega_db.formats import Policy, dump
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
+from bodega_db.manifests import Manifests, VersionManifest
 from bodega_db.metadata import (
     check_idempotency_key,
     check_metrics,
@@ -51,17 +54,21 @@ from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
 from bodega_db.search import find_page, read_search
 from bodega_db.settings import Settings
+from bodega_db.upkeep import UpkeepVerbs
 from bodega_db.watching import Tell, Watcher
 
 OWN_KEY = "bodega:"
 RECONNECT_SECONDS = 20.0
 
+log = logging.getLogger("bodega_db")
 
-class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs):
+
+class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs, UpkeepVerbs):
     """Register, list, choose, open and move model versions; safe to share between threads."""
 
     def __init__(self, engine: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
         self.artifacts = artifacts
+        self.manifests = Manifests(artifacts.root)
         self.policy = policy
         self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -127,6 +134,7 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs):
 
         with self.artifacts.stage(write) as staged:
             if given_key and (earlier := self._earlier(given_key, name, staged)):
+                self._finish_manifest(earlier)
                 return earlier
             registration = Registration(
                 model=name,
@@ -151,12 +159,23 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs):
         """Rehearse a version, and make first its file and then its row visible."""
         its = registration
         self._rehearsal.run(staged.file, its.format, its.signature, its.golden, its.environment, self.policy)
-        self.artifacts.commit(staged)
-        return self._insert(registration, staged, actor, reason)
+        unfinished = self.manifests.begin(VersionManifest.promise(registration, actor, reason))
+        try:
+            version = self._insert(registration, staged, actor, reason)
+        except CatalogUnavailableError:
+            raise  # perhaps the row is committed: whoever finds the manifest asks the catalog again
+        except BodegaError:
+            with suppress(VolumeError):
+                self.manifests.remove(unfinished)
+            raise
+        self._finish_manifest(version, reason)
+        return version
 
     def _insert(self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None) -> Version:
         try:
             with self._transaction() as session:
+                inventory.share_volume(session)  # from here to the row, no collection takes the file for garbage
+                self.artifacts.commit(staged)
                 catalog.set_actor(session, actor, reason)
                 return catalog.insert_version(session, registration, actor)
         except IdempotencyConflictError:
@@ -165,6 +184,13 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs):
         except CatalogUnavailableError:
             # The COMMIT may have happened although its answer was lost. Only the key can tell, once Postgres is back.
             return self._required_earlier(registration, staged, RECONNECT_SECONDS)
+
+    def _finish_manifest(self, version: Version, reason: str | None = None) -> None:
+        """Write the manifest of a committed version; where that fails, the version is registered all the same."""
+        try:
+            self.manifests.finish(VersionManifest.of(version, reason))
+        except VolumeError as exc:
+            log.warning("The manifest of %s is not written: %s", version.reference, exc.message)
 
     def _required_earlier(
         self, registration: Registration, staged: StagedArtifact, patience_seconds: float = 0
@@ -300,8 +326,7 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs):
 
     def verify(self, digest: Digest, size_bytes: int) -> None:
         """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered."""
-        with self.artifacts.open_verified(digest, size_bytes):
-            pass
+        self.artifacts.verify(digest, size_bytes)
 
     # --- the two halves together -------------------------------------------------------------------------
 

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from bodega_db.errors import BodegaError
 
-from bodega.commands import administering, checking, completing, exchange, moving, queries, running, showing
+from bodega.commands import administering, checking, completing, exchange, keeping, moving, queries, running, showing
 from bodega.completion import VARIABLE, enable_completion
 
-GROUPS = (running, showing, queries, moving, administering, exchange, checking, completing)
+GROUPS = (running, showing, queries, moving, administering, exchange, checking, keeping, completing)
 
 app = typer.Typer(
     name="bodega",

@@ -1,0 +1,100 @@
+"""The verbs that keep a store in order: check it, write missing manifests, collect garbage, restore the lost."""
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from bodega_db import catalog, inventory
+from bodega_db.artifacts import ArtifactStore
+from bodega_db.collecting import GRACE, Collector, Plan
+from bodega_db.environment import default_actor
+from bodega_db.errors import VolumeMismatchError
+from bodega_db.formats import Policy
+from bodega_db.fsck import Report, check_leftovers, check_versions
+from bodega_db.leftovers import find_leftovers
+from bodega_db.manifests import Manifests, VersionManifest
+from bodega_db.ownership import read_marker
+from bodega_db.progress import Progress, Silence
+from bodega_db.rebuilding import Lost, Rebuild
+from bodega_db.reference import parse_reference
+
+
+class UpkeepVerbs:
+    """What `ModelStore` does to keep itself in order."""
+
+    artifacts: ArtifactStore
+    manifests: Manifests
+    policy: Policy
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Session]: ...
+
+    @abstractmethod
+    def check_volume(self, *, adopt: bool = False) -> None:
+        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+
+    def fsck(self, *, share: float = 0.0, progress: Progress | None = None) -> Report:
+        """Hold every version against its file, and every file against the versions; change nothing.
+
+        A share of the artifacts, from 0 for none to 1 for all, is hashed anew. Raises VolumeMismatchError for a volume
+        of another store, and CatalogUnavailableError.
+        """
+        self.check_volume()
+        with self._transaction() as session:
+            holdings = list(inventory.list_holdings(session))
+        report = check_versions(holdings, self.artifacts, self.policy, share, progress or Silence())
+        leftovers = find_leftovers(self._transaction, self.artifacts, self.manifests)
+        lying = tuple(check_leftovers(leftovers, self.artifacts.root))
+        return replace(report, troubles=report.troubles + lying)
+
+    def write_manifests(self) -> list[str]:
+        """Write the manifests that versions lack, and return which versions did; raise VolumeError."""
+        self.check_volume()
+        leftovers = find_leftovers(self._transaction, self.artifacts, self.manifests)
+        lacking = [*leftovers.missing, *(version.reference for _, version in leftovers.interrupted)]
+        for reference in lacking:
+            self._write_manifest(reference)
+        return lacking
+
+    def _write_manifest(self, reference: str) -> None:
+        name, selector = parse_reference(reference)
+        with self._transaction() as session:
+            version = catalog.find_version(session, name, selector)
+        self.manifests.finish(VersionManifest.of(version))
+
+    def gc(
+        self,
+        *,
+        grace: timedelta = GRACE,
+        apply: bool = False,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Plan:
+        """Move artifacts that no version names into the trash, and remove what has lain there for longer than a grace.
+
+        Unless `apply` is given, nothing is changed and the plan is returned. Raises VolumeMismatchError for a volume
+        that is empty or of another store, and CollectionRefusedError where more than a tenth would go without `force`.
+        """
+        self.check_volume()
+        if read_marker(self.artifacts.root) is None:
+            raise VolumeMismatchError(f"The volume {self.artifacts.root} has no marker: nothing was registered here")
+        collector = Collector(self._transaction, self.artifacts, self.manifests)
+        plan = collector.plan(grace)
+        if apply:
+            collector.carry_out(plan, progress or Silence(), force=force)
+        return plan
+
+    def rebuild(self, *, apply: bool = False, actor: str | None = None, progress: Progress | None = None) -> Lost:
+        """Restore the versions that the volume has manifests of and the catalog has forgotten, as archived ones.
+
+        Unless `apply` is given, nothing is changed and what was found is returned. It takes the owner of the tables.
+        Raises VolumeMismatchError for a volume that is empty, or of another store than a catalog that has models.
+        """
+        rebuild = Rebuild(self._transaction, self.artifacts, self.manifests)
+        lost = rebuild.find(progress or Silence())
+        if apply and lost.restore:
+            rebuild.restore(lost, actor or default_actor())
+        return lost
