@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from bodega_db import migrate
 from bodega_db.errors import CollectionRefusedError, VolumeMismatchError
 from bodega_db.fsck import Sort
 from bodega_db.lifecycle import Status
+from bodega_db.manifests import Place
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_db.trash import Trash
@@ -332,6 +337,64 @@ def test_collections_beside_registrations_take_nothing(
     assert errors == []
     assert len(penguins.versions("penguins")) == 3 + 8 * 7
     assert troubles(penguins, 1.0) == []
+
+
+COLLECT = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from bodega_db.manifests import Place
+from bodega_db.settings import Settings
+from bodega_db.store import ModelStore
+store = ModelStore.connect(Settings.read(database_url=sys.argv[1], models=Path(sys.argv[2])))
+store.gc(grace=timedelta(0), apply=True, force=True)
+"""
+MOVES = ("rename", "unlink", "fsync", "mkdir")  # all that changes the volume; Python has no other names for them here
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace kills at a chosen system call")
+def test_a_collection_that_is_killed_anywhere_loses_nothing(
+    penguins: ModelStore, database_url: str, volume: Path
+) -> None:
+    """Killed at each call that changes the volume, every version is whole, and the next collection ends the work."""
+    delete(penguins, "penguins@1")
+    penguins.gc(apply=True, force=True)  # in the trash, to be destroyed
+    register(penguins, 4.0)
+    delete(penguins, "penguins@2")  # to be discarded, and its manifest retired
+    Trash(volume).discard(penguins.get("penguins", 3).digest, datetime.now(UTC))  # to be put back
+    manifest = penguins.manifests.path("penguins", 4)
+    penguins.manifests.begin(Place(manifest, "penguins", 4).read())  # to be finished
+    manifest.unlink()
+    pristine = shutil.copytree(volume, volume.with_name("pristine"))
+    killed = 0
+    for call in MOVES:
+        for point in count(1):
+            shutil.rmtree(volume)
+            shutil.copytree(pristine, volume)
+            ended = collect_under_strace(f"{call}:signal=KILL:when={point}", database_url, volume)
+            corrupt = {s for s in penguins.fsck(share=1.0).troubles if s.sort is Sort.CORRUPT}
+            assert {trouble.subject for trouble in corrupt} <= {"penguins@3"}, (call, point)
+            penguins.gc(grace=NOW, apply=True, force=True)
+            assert penguins.gc(grace=NOW, apply=True, force=True).waiting == []
+            left = [
+                found for found in troubles(penguins, 1.0) if not found[1].endswith(".part")
+            ]  # those wait for a day
+            assert (left, list((volume / "trash").iterdir())) == ([], []), (call, point)
+            if ended == 0:
+                break
+            assert ended in (-signal.SIGKILL, 128 + signal.SIGKILL)
+            killed += 1
+
+    assert killed >= 15
+
+
+def collect_under_strace(inject: str, *arguments: object) -> int:
+    """Collect garbage in a process of its own that strace injects a fault into; return its status."""
+    call = inject.partition(":")[0]
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={inject}"]
+    program = [sys.executable, "-B", "-c", COLLECT, *map(str, arguments)]
+    return subprocess.run([*strace, *program], capture_output=True, check=False).returncode
 
 
 # --- rebuild -------------------------------------------------------------------------------------------------
