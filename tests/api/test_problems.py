@@ -1,11 +1,13 @@
 """The problems: every error of Bodega has a type, the page that documents them is complete, and nothing is given away."""
 
 import inspect
+import io
 import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import psycopg
 import pytest
@@ -146,13 +148,16 @@ def test_a_forged_row_is_not_served(
 def test_registered_bytes_that_are_no_model_are_not_served(
     store: ModelStore, api: Api, volume: Path, sql_connection: "psycopg.Connection[Any]"
 ) -> None:
-    """Bytes that match their sha256 and are no skops file are refused by the loader, as a problem."""
+    """Bytes that match their sha256 and are an archive of nothing are refused by the loader, as a problem."""
     enter(store, "penguins", penguins())
-    digest = Digest.of(MARKER.encode())
+    file = io.BytesIO()
+    with ZipFile(file, "w") as archive:
+        archive.writestr("schema.json", f'["{MARKER}"]')
+    digest = Digest.of(file.getvalue())
     (volume / digest.path).parent.mkdir(exist_ok=True)
-    (volume / digest.path).write_bytes(MARKER.encode())
+    (volume / digest.path).write_bytes(file.getvalue())
     sql_connection.execute("ALTER TABLE version DISABLE TRIGGER version_is_immutable")
-    sql_connection.execute("UPDATE version SET sha256 = %s, size_bytes = %s", (digest.hex, len(MARKER)))
+    sql_connection.execute("UPDATE version SET sha256 = %s, size_bytes = %s", (digest.hex, len(file.getvalue())))
 
     problem_of(ask(api, {"rows": [GENTOO]}), 503, "artifact-unreadable")
 

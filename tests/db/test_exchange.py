@@ -537,7 +537,7 @@ def test_a_pickle_that_calls_itself_skops_is_not_loaded(other: ModelStore, bundl
         names = [name for name in archive.namelist() if name.startswith("objects/")]
     made = repack(bundle, exchange, without=names, more={f"objects/{digest}": data})
 
-    with pytest.raises(NotServableError, match="could not be turned into a model"):
+    with pytest.raises(NotServableError, match=r"not a whole skops archive|does not end with its directory"):
         other.import_bundle(made)
 
     assert not (tmp_path / "harm").exists()

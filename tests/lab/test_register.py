@@ -42,7 +42,7 @@ bodega.register(Mine().fit([[1.0]]), "mine", example=[[1.0], [2.0]])
 
 
 def stored_files(volume: Path) -> list[Path]:
-    return [path for path in volume.rglob("*") if path.is_file() and path.name != "bodega-store.json"]
+    return [path for path in (volume / "objects").rglob("*") if path.is_file()]
 
 
 # --- what a registration gives ---------------------------------------------------------------------------

@@ -19,6 +19,7 @@ class LoadProblem(BaseModel):
     type: str = Field(description="the type of the problem that a prediction is answered with")
     title: str
     detail: str
+    step: str | None = Field(description="the step of loading that failed (docs/integrity.md)")
     at: datetime
 
 
@@ -144,7 +145,8 @@ def load_problem(failure: LoadFailure | None) -> LoadProblem | None:
     if failure is None:
         return None
     kind, title = type_and_title(failure.error)
-    return LoadProblem(type=kind, title=title, detail=failure.error.message, at=failure.at)
+    error = failure.error
+    return LoadProblem(type=kind, title=title, detail=error.message, step=error.step, at=failure.at)
 
 
 def model_answer(model: ModelSummary, versions: list[VersionAnswer]) -> ModelAnswer:

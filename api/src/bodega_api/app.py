@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from bodega_db.settings import Settings
@@ -9,6 +10,7 @@ from bodega_db.store import ModelStore
 from fastapi import FastAPI
 
 from bodega_api import administration, choices, health, history, models, predictions
+from bodega_api.calls import Calls
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.loaded import LoadedVersions
@@ -29,11 +31,14 @@ def create_app(settings: Settings) -> FastAPI:
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
     routes = Routes(store, settings.max_stale)
+    loaded = LoadedVersions(partial(store.open, rehearse=True), settings.cache_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         routes.start()
+        store.start_rehearsal()
         yield
+        loaded.close()
         routes.stop()
         store.close()
         writing_store.close()
@@ -50,7 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.store = store
     app.state.routes = routes
-    app.state.loaded = LoadedVersions(store.open, settings.cache_bytes)
+    app.state.loaded = loaded
+    app.state.calls = Calls(settings.predict_seconds)
     for module in (health, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:

@@ -12,6 +12,7 @@ from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 
 from bodega_api.body import check_media_type, collect_body
+from bodega_api.calls import Calls
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import BodyError, ParameterError
 from bodega_api.routing import Routes
@@ -33,6 +34,11 @@ def get_loaded(request: Request) -> LoadedVersions:
     return cast("LoadedVersions", request.app.state.loaded)
 
 
+def get_calls(request: Request) -> Calls:
+    """Return the app's calls of models."""
+    return cast("Calls", request.app.state.calls)
+
+
 def get_settings(request: Request) -> Settings:
     """Return the app's settings."""
     return cast("Settings", request.app.state.settings)
@@ -41,6 +47,7 @@ def get_settings(request: Request) -> Settings:
 Store = Annotated[ModelStore, Depends(get_store)]
 Choices = Annotated[Routes, Depends(get_routes)]
 Loaded = Annotated[LoadedVersions, Depends(get_loaded)]
+ModelCalls = Annotated[Calls, Depends(get_calls)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
 
 

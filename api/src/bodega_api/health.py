@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from bodega_api.answers import HealthAnswer, ProblemAnswer
-from bodega_api.dependencies import Choices, Loaded, Store, only_parameters
+from bodega_api.dependencies import Choices, Loaded, ModelCalls, Store, only_parameters
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 
@@ -15,8 +15,9 @@ def live() -> HealthAnswer:
 
 
 @router.get("/readyz", responses={"503": {"model": ProblemAnswer}})
-def ready(store: Store, routes: Choices, loaded: Loaded) -> HealthAnswer:
-    """Say that the catalog answers, has the schema of this program, and belongs to the volume."""
+def ready(store: Store, routes: Choices, loaded: Loaded, calls: ModelCalls) -> HealthAnswer:
+    """Say that the catalog answers, has the schema of this program, and the volume, and that no calls hang."""
+    calls.check()
     generation = store.check_catalog()
     store.check_volume()
     return HealthAnswer(

@@ -6,7 +6,7 @@ What could not be loaded is remembered too, to be shown beside the version until
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from bodega_db.runner import Runner
 
 Key = tuple[str, int, str]
 MOST_FAILURES = 1000
+LOADS_AT_ONCE = 4  # each may take as much memory as its model, twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class LoadedVersions:
 
     def __init__(self, load: Callable[[Version], Runner], capacity_bytes: int) -> None:
         self._load = load
+        self._loaders = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="load")
         self._capacity = capacity_bytes
         self._kept: OrderedDict[Key, Runner] = OrderedDict()
         self._loading: dict[Key, Future[Runner]] = {}
@@ -47,33 +49,42 @@ class LoadedVersions:
 
     def get(self, version: Version) -> Runner:
         """Return the runner of a version, loading it if need be; raise what loading raises, to all who wait."""
+        return self.request(version).result()
+
+    def request(self, version: Version) -> "Future[Runner]":
+        """Return what has the runner of a version, now or once it is loaded; nobody who waits can cancel the load."""
         key = key_of(version)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
             waiting = self._loading.get(key)
             if waiting is None:
-                mine = self._loading[key] = Future[Runner]()
-        if waiting is not None:
-            return waiting.result()
-        return self._load_for_all(key, version, mine)
+                waiting = Future[Runner]()
+                waiting.set_running_or_notify_cancel()
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    waiting.set_result(self._kept[key])
+                else:
+                    self._loading[key] = waiting
+                    self._loaders.submit(self._load_for_all, key, version, waiting)
+        return waiting
 
-    def _load_for_all(self, key: Key, version: Version, result: "Future[Runner]") -> Runner:
+    def close(self) -> None:
+        """Begin no further load."""
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    def _load_for_all(self, key: Key, version: Version, result: "Future[Runner]") -> None:
         try:
             runner = self._load(version)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 (whoever waits raises it)
             with self._lock:
                 del self._loading[key]
                 self._remember(key, exc)
             result.set_exception(exc)
-            raise
+            return
         with self._lock:
             del self._loading[key]
             self._failures.pop(key, None)
             self._keep(key, runner)
         result.set_result(runner)
-        return runner
 
     def _keep(self, key: Key, runner: Runner) -> None:
         if runner.size_bytes > self._capacity:

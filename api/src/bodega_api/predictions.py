@@ -1,17 +1,20 @@
 """Prediction over HTTP: choose a version, verify and load it if need be, check the rows, answer."""
 
-from typing import Annotated, Any
+import asyncio
+from typing import Annotated, Any, NamedTuple
 
 import orjson
 from bodega_db.outputs import check_output
 from bodega_db.records import Resolution
 from fastapi import APIRouter, Depends, Query, Response
+from fastapi.concurrency import run_in_threadpool
 
 from bodega_api.answers import PredictionAnswer, ProblemAnswer
 from bodega_api.body import read_body
-from bodega_api.dependencies import AppSettings, Choices, Loaded, only_parameters, request_body
-from bodega_api.routing import Route
-from bodega_api.validation import check_input
+from bodega_api.dependencies import AppSettings, Choices, Loaded, ModelCalls, only_parameters, request_body
+from bodega_api.loaded import key_of
+from bodega_api.routing import Route, Routes
+from bodega_api.validation import Input, check_input
 
 DESCRIPTION = """Predict with one version of a model.
 
@@ -67,9 +70,10 @@ router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswe
     description=DESCRIPTION,
     openapi_extra={"requestBody": BODY},
 )
-def predict(
+async def predict(
     routes: Choices,
     loaded: Loaded,
+    calls: ModelCalls,
     settings: AppSettings,
     body: Annotated[bytes, Depends(request_body)],
     model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
@@ -80,19 +84,32 @@ def predict(
     output: Annotated[str | None, Query(description="predict, predict_proba, …: what the signature lists")] = None,
 ) -> Response:
     """Predict with one version of a model."""
+    asked = await run_in_threadpool(_read, body, routes, model, version, output, settings.max_rows)
+    resolution = asked.route.resolution
+    chosen = resolution.version
+    runner = await asyncio.wrap_future(loaded.request(chosen))
+
+    def work() -> bytes:
+        predictions = runner.predict(asked.checked.columns, asked.method)
+        return orjson.dumps(_answer(resolution, asked.method, predictions, asked.checked.warnings))
+
+    answer = await calls.run(key_of(chosen), work)
+    return Response(answer, media_type="application/json", headers=_freshness(asked.route))
+
+
+class Asked(NamedTuple):
+    """A request that was understood: the version that answers it, the output that was asked for, and the rows."""
+
+    route: Route
+    method: str
+    checked: Input
+
+
+def _read(body: bytes, routes: Routes, model: str | None, version: str | None, output: str | None, most: int) -> Asked:
     rows = read_body(body)
     route = routes.choose(model, version)
-    resolution = route.resolution
-    signature = resolution.version.signature
-    method = check_output(signature, output)
-    checked = check_input(rows, signature, settings.max_rows)
-    runner = loaded.get(resolution.version)
-    predictions = runner.predict(checked.columns, method)
-    return Response(
-        orjson.dumps(_answer(resolution, method, predictions, checked.warnings)),
-        media_type="application/json",
-        headers=_freshness(route),
-    )
+    signature = route.resolution.version.signature
+    return Asked(route, check_output(signature, output), check_input(rows, signature, most))
 
 
 def _freshness(route: Route) -> dict[str, str]:

@@ -56,6 +56,24 @@ class ParameterError(errors.BodegaError):
     """A query parameter is unknown, repeated or malformed."""
 
 
+class PredictionTimeoutError(errors.BodegaError):
+    """The model did not answer in time; what it does is not ended, and nobody waits for it any more."""
+
+    hint = "Send fewer rows at a time. Until that call returns, the version is not called again."
+
+
+class ModelHangsError(errors.BodegaError):
+    """The version is not called, because an earlier call of it did not return in time and goes on."""
+
+    hint = "Choose another version, or start this copy of the API again."
+
+
+class ModelBusyError(errors.BodegaError):
+    """All threads for predictions, or all that one version may have, were taken for too long."""
+
+    hint = "Try again later, or ask another copy of the API."
+
+
 class UnauthorizedError(errors.BodegaError):
     """The request does not carry the token that it needs."""
 
@@ -104,6 +122,11 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     errors.EnvironmentMismatchError: Kind(503, "environment-mismatch", "Trained with another scikit-learn"),
     errors.GoldenMismatchError: Kind(503, "golden-mismatch", "The model no longer predicts what it did"),
     errors.DeserialiseError: Kind(503, "artifact-unreadable", "The artifact cannot be loaded"),
+    errors.ArchiveError: Kind(503, "archive", "The archive is not as it should be"),
+    errors.LoadEndedError: Kind(503, "load-ended", "Loading the artifact was ended"),
+    PredictionTimeoutError: Kind(504, "prediction-timeout", "The model did not answer in time"),
+    ModelHangsError: Kind(503, "model-hangs", "The model hangs"),
+    ModelBusyError: Kind(503, "model-busy", "Too many predictions wait"),
     errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not answer"),
     errors.CatalogNotMigratedError: Kind(503, "catalog-not-migrated", "The catalog has another schema"),
     errors.BodegaError: Kind(500, "internal", "Something went wrong"),
@@ -143,6 +166,8 @@ def _answer_bodega_error(_: Request, error: errors.BodegaError) -> Response:
         extra["errors"] = list(error.problems)
     if isinstance(error, errors.InvalidFilterError):
         extra["errors"] = [{"parameter": "filter", "position": error.position, "detail": error.fault}]
+    if error.step is not None:
+        extra["step"] = error.step
     if isinstance(error, errors.UntrustedTypeError):
         extra["types"] = list(error.types[:20])
     return problem(kind, error.message, error.advice, **extra)

@@ -14,6 +14,7 @@ class BodegaError(Exception):
     """Something Bodega refuses or cannot do; `hint` says what to do next."""
 
     hint: ClassVar[str] = ""
+    step: ClassVar[str | None] = None  # of the way from the volume to a model that answers (docs/integrity.md)
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -168,21 +169,31 @@ class ArtifactError(BodegaError):
 class ArtifactMissingError(ArtifactError):
     """The file of the artifact is not on the volume."""
 
+    step = "file"
+
 
 class ArtifactNotRegularError(ArtifactError):
     """Something else than a plain file (a link, a folder, a pipe) stands where the artifact should be."""
+
+    step = "file"
 
 
 class ArtifactSizeError(ArtifactError):
     """The file has another length than was registered."""
 
+    step = "size"
+
 
 class ArtifactDigestError(ArtifactError):
     """The bytes have another sha256 than was registered."""
 
+    step = "sha256"
+
 
 class VolumeError(BodegaError):
     """The volume cannot be used."""
+
+    step = "volume"
 
 
 class VolumeMismatchError(VolumeError):
@@ -213,18 +224,30 @@ class VolumeReadOnlyError(VolumeError):
 class LoadError(BodegaError):
     """The verified bytes were not turned into a model that answers as it did when it was registered."""
 
+    step = "load"
+
 
 class FormatNotAllowedError(LoadError):
     """The server's policy does not load this format."""
 
+    step = "format"
     hint = (
         "Register with format='skops', or allow the format where the models run: "
         'BODEGA_FORMATS=\'["skops", "joblib"]\'.'
     )
 
 
+class ArchiveError(LoadError):
+    """The artifact is no archive as the format has it, or asks for more than may be loaded."""
+
+    step = "archive"
+    hint = "Register the model again; a larger one needs BODEGA_MAX_MODEL_BYTES where the models run."
+
+
 class UntrustedTypeError(LoadError):
     """The artifact asks for types that nobody reviewed."""
+
+    step = "types"
 
     def __init__(self, message: str, types: Sequence[str], hint: str | None = None) -> None:
         super().__init__(message, hint)
@@ -238,14 +261,23 @@ class DeserialiseError(LoadError):
 class EnvironmentMismatchError(LoadError):
     """The model was trained with another scikit-learn minor version than runs here."""
 
+    step = "environment"
     hint = (
         "Serve it where that version is installed, register it again from here, or set "
         "BODEGA_ALLOW_SKLEARN_MISMATCH=true: the golden predictions must then still be reproduced."
     )
 
 
+class LoadEndedError(LoadError):
+    """The process that tried to load the model was ended: it crashed, took too long, or used too much memory."""
+
+    hint = "Load it by hand where that harms nobody, with bodega.load(), to see why."
+
+
 class GoldenMismatchError(LoadError):
     """The loaded model does not reproduce the predictions it made when it was registered."""
+
+    step = "golden"
 
 
 # --- what a registration refuses -------------------------------------------------------------------------

@@ -7,13 +7,15 @@ only where the settings say so, and its sha256 tells no more than that the autho
 
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, BinaryIO, Self
 from zipfile import ZipFile
 
 from bodega_db import canonical
+from bodega_db.archives import check_archive
 from bodega_db.errors import (
+    ArchiveError,
     DeserialiseError,
     FormatNotAllowedError,
     LoadError,
@@ -34,19 +36,34 @@ class Policy:
     formats: frozenset[str] = frozenset({"skops"})
     trusted_types: frozenset[str] = frozenset()
     allow_sklearn_mismatch: bool = False
+    max_model_bytes: int = 8 * 1024**3
+    load_seconds: float = 120
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the policy that a deployment chose."""
-        return cls(frozenset(settings.formats), settings.trusted_types, settings.allow_sklearn_mismatch)
+        chosen = {field.name: getattr(settings, field.name) for field in fields(cls)}
+        return cls(**chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, for another process."""
+        sets = {"formats": sorted(self.formats), "trusted_types": sorted(self.trusted_types)}
+        return {field.name: getattr(self, field.name) for field in fields(self)} | sets
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read back what `to_dict` wrote."""
+        sets = {name: frozenset(value[name]) for name in ("formats", "trusted_types")}
+        return cls(**(dict(value) | sets))
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The two directions of one format."""
+    """The two directions of one format, and how much there is before anything is loaded."""
 
     dump: Callable[[Any, BinaryIO], None]
     load: Callable[[BinaryIO, Policy], Any]
+    measure: Callable[[BinaryIO, Policy], int]
 
 
 def dump(model: Any, fmt: str, out: BinaryIO) -> None:
@@ -85,6 +102,15 @@ def load(file: BinaryIO, fmt: str, policy: Policy) -> Any:
             "Compare the versions of the libraries here with those of the version's environment, "
             "or register the model again from here.",
         ) from exc
+
+
+def measure(file: BinaryIO, fmt: str, policy: Policy) -> int:
+    """Return about how much memory a model takes, which is the size of its arrays, before anything of it is loaded.
+
+    Raise FormatNotAllowedError, or ArchiveError for a file that is not as the format has it or asks for too much.
+    """
+    check_format(fmt, policy)
+    return _codec(fmt).measure(file, policy)
 
 
 def check_format(fmt: str, policy: Policy) -> None:
@@ -130,6 +156,10 @@ def _refuse_homeless(schema: canonical.Node) -> None:
             "Move lambdas, and what is defined in a notebook, a script or inside a function, to the top of a "
             "module in a package that is installed where the models run, import it from there, fit again.",
         )
+
+
+def _measure_skops(file: BinaryIO, policy: Policy) -> int:
+    return check_archive(file, policy.max_model_bytes)
 
 
 def _load_skops(file: BinaryIO, policy: Policy) -> Any:
@@ -185,7 +215,16 @@ def _load_joblib(file: BinaryIO, policy: Policy) -> Any:
     return joblib.load(file)
 
 
+def _measure_joblib(file: BinaryIO, policy: Policy) -> int:
+    # How much it becomes, nobody knows before it is unpacked.
+    size = file.seek(0, 2)
+    file.seek(0)
+    if size > policy.max_model_bytes:
+        raise ArchiveError(f"The file has {size} bytes, and {policy.max_model_bytes} are allowed")
+    return size
+
+
 CODECS: dict[str, Codec] = {
-    "skops": Codec(_dump_skops, _load_skops),
-    "joblib": Codec(_dump_joblib, _load_joblib),
+    "skops": Codec(_dump_skops, _load_skops, _measure_skops),
+    "joblib": Codec(_dump_joblib, _load_joblib, _measure_joblib),
 }

@@ -1,10 +1,11 @@
-"""Loading a model in a fresh process before it is registered, as the API will: what cannot be served is refused now.
+"""Loading a model in a fresh process first, before it is registered and before the API loads it into its own.
 
 A process that has scikit-learn imported takes seconds to start, so one is kept that has imported it and done nothing
-else; for each rehearsal it forks a child, which is as fresh, and ends with it. Where forking is not safe (macOS) the
-process itself rehearses and ends, and a new one is started for the next.
+else. For each rehearsal it forks a keeper, and that forks the process that loads, which is as fresh, is limited
+(`limits`) and ends with it; the keeper tells how it ended. Where forking is not safe (macOS) the kept process itself
+rehearses and ends, and a new one is started for the next.
 
-Requests and answers are one JSON line each over a socket pair; the artifact travels as a file descriptor.
+A request is two descriptors: the artifact, and a line on which both sides write one line of JSON.
 """
 
 import atexit
@@ -18,19 +19,25 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+import warnings
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, BinaryIO
 
-from bodega_db.errors import NotServableError
+from bodega_db import errors
+from bodega_db.archives import check_archive
+from bodega_db.errors import LoadEndedError, LoadError, UntrustedTypeError
 from bodega_db.formats import Policy
+from bodega_db.limits import limit, memory_for
 from bodega_db.records import Golden
 from bodega_db.signature import Signature
 
-TIMEOUT_SECONDS = 300
 FORKS = sys.platform == "linux"
+PATIENCE = 30  # seconds beyond those of a rehearsal, for a process that must start first
 IMPORTED_AHEAD = (
     "bodega_db.runner",
+    "joblib",
     "pandas",
     "skops.io",
     "sklearn.compose",
@@ -43,7 +50,7 @@ IMPORTED_AHEAD = (
 
 
 class Rehearsal:
-    """The kept process; `run` may be called from any thread, one rehearsal at a time."""
+    """The kept process; `run` may be called from many threads at once, and none waits for another."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,30 +67,17 @@ class Rehearsal:
         environment: Mapping[str, Any],
         policy: Policy,
     ) -> None:
-        """Raise NotServableError with the reason unless a fresh process loads the file and repeats the golden rows."""
+        """Raise LoadError with the reason unless a fresh process loads the file and repeats the golden rows."""
         request = {
             "format": fmt,
             "signature": signature.to_dict(),
             "golden": golden.to_dict(),
             "environment": environment,
-            "formats": sorted(policy.formats),
-            "trusted_types": sorted(policy.trusted_types),
-            "allow_sklearn_mismatch": policy.allow_sklearn_mismatch,
+            "policy": policy.to_dict(),
         }
-        with self._lock:
-            try:
-                answer = self._exchange(request, file.fileno())
-            except BaseException as exc:
-                # Also after Ctrl-C: the answer to this request must not be taken for the answer to the next.
-                self.close()
-                if not isinstance(exc, TimeoutError):
-                    raise
-                raise NotServableError(
-                    f"Loading the model in a fresh process took more than {TIMEOUT_SECONDS} s",
-                    "Register a smaller one.",
-                ) from exc
+        answer = self._ask(request, file.fileno(), policy.load_seconds + PATIENCE)
         if not answer["ok"]:
-            raise NotServableError(answer["message"], answer["advice"])
+            raise _error(answer)
 
     def start(self) -> None:
         """Start the process now, so that the first rehearsal need not wait for its imports."""
@@ -100,6 +94,34 @@ class Rehearsal:
             self._process.wait()
         self._process = self._socket = None
 
+    def _ask(self, request: Mapping[str, Any], file: int, seconds: float) -> dict[str, Any]:
+        # However this ends, Ctrl-C too, the line is of this request alone: no other gets its answer.
+        with self._line(file) as line:
+            line.settimeout(seconds)
+            try:
+                line.sendall(json.dumps(request).encode() + b"\n")
+                answer = _read_line(line)
+            except TimeoutError:
+                return _ended(f"gave no answer for {seconds:.0f} s")
+            except ConnectionError:
+                answer = b""
+            return json.loads(answer) if answer else _ended("ended without a word")
+
+    @contextlib.contextmanager
+    def _line(self, file: int) -> Iterator[socket.socket]:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, self._lock:
+                self._send(file, theirs.fileno())
+            yield ours
+
+    def _send(self, file: int, line: int) -> None:
+        try:
+            socket.send_fds(self._connect(), [b"F"], [file, line])
+        except OSError:  # it died since; a new one takes the request, or nobody can
+            self.close()
+            socket.send_fds(self._connect(), [b"F"], [file, line])
+
     def _connect(self) -> socket.socket:
         inherited = self._owner != os.getpid()  # a fork of the program must not talk on its parent's line
         if not inherited and self._socket is not None and self._process is not None and self._process.poll() is None:
@@ -107,7 +129,6 @@ class Rehearsal:
         self.close()
         self._owner = os.getpid()
         ours, theirs = socket.socketpair()
-        ours.settimeout(TIMEOUT_SECONDS)
         with theirs:
             self._process = subprocess.Popen(
                 # -P: the notebook's folder is not on the path, because it is not on the API's either.
@@ -122,15 +143,6 @@ class Rehearsal:
         atexit.register(self.close)
         return ours
 
-    def _exchange(self, request: Mapping[str, Any], fd: int) -> dict[str, Any]:
-        connection = self._connect()
-        socket.send_fds(connection, [b"F"], [fd])
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        line = _read_line(connection)
-        if not FORKS:
-            self.close()
-        return json.loads(line) if line else _died("without a word")
-
 
 @cache
 def shared_rehearsal() -> Rehearsal:
@@ -138,71 +150,166 @@ def shared_rehearsal() -> Rehearsal:
     return Rehearsal()
 
 
+def _error(answer: Mapping[str, Any]) -> LoadError:
+    """Return the error that the other process met."""
+    if answer["error"] == UntrustedTypeError.__name__:
+        return UntrustedTypeError(answer["message"], answer["types"], answer["advice"])
+    cls: type[LoadError] = getattr(errors, answer["error"])
+    return cls(answer["message"], answer["advice"])
+
+
+# --- the kept process ----------------------------------------------------------------------------------------
+
+
 def main(descriptor: int) -> None:
-    """Serve rehearsals until the other end is closed."""
+    """Take requests until the other end is closed."""
     _import_what_models_need()
     connection = socket.socket(fileno=descriptor)
     while True:
-        _, fds, _, _ = socket.recv_fds(connection, 1, 1)
-        if not fds:
+        _, descriptors, _, _ = socket.recv_fds(connection, 1, 2)
+        if not descriptors:
             return
-        request = json.loads(_read_line(connection))
+        file, line = descriptors
         if FORKS:
-            _rehearse_in_child(connection, request, fds[0])
+            _fork_keeper(connection, file, line)
         else:
-            _send(connection, _rehearse(request, fds[0]))
-        os.close(fds[0])
+            _answer(line, _limited(_read_request(line), file))
+            return
+        os.close(file)
+        os.close(line)
+        _reap()
 
 
 def _import_what_models_need() -> None:
     """Import once, in the process that forks, what every rehearsal would have to import again."""
     for module in IMPORTED_AHEAD:
         importlib.import_module(module)
+    with warnings.catch_warnings(action="ignore"):
+        importlib.import_module("joblib").cpu_count(only_physical_cores=True)  # asks a program, once for all
     gc.freeze()  # or the first collection of every child would copy all of these modules' memory
 
 
-def _rehearse_in_child(connection: socket.socket, request: dict[str, Any], fd: int) -> None:
+def _fork_keeper(connection: socket.socket, file: int, line: int) -> None:
+    if os.fork() == 0:
+        try:
+            connection.close()
+            _keep(file, line)
+        finally:
+            os._exit(0)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _keep(file: int, line: int) -> None:
+    """Fork the process that loads, and say how it ended if it did not say so itself."""
+    request = _read_request(line)
+    seconds: float = request["policy"]["load_seconds"]
     child = os.fork()
     if child == 0:
-        _send(connection, _rehearse(request, fd))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code != 0:  # nothing was sent: the child ended before, inside of the loader
-        _send(connection, _died(f"by signal {-code}" if code < 0 else f"with status {code}"))
+        try:
+            _answer(line, _limited(request, file))
+        finally:
+            os._exit(0)
+    code = _wait(child, time.monotonic() + seconds)
+    if code is None:
+        _answer(line, _ended(f"took more than {seconds:g} s and was ended"))
+    elif code != 0:  # nothing was sent: it ended inside of the loader
+        _answer(line, _ended(f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"))
 
 
-def _rehearse(request: dict[str, Any], fd: int) -> dict[str, Any]:
-    from bodega_db.errors import BodegaError
+def _wait(child: int, deadline: float) -> int | None:
+    """Wait for a child and return its code; one that takes too long is killed, and that is None."""
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.002)
+
+
+def _limited(request: dict[str, Any], file: int) -> dict[str, Any]:
+    import joblib
+
+    _be_silent()
+    memory = memory_for(_size(request, file))
+    limit(memory, int(request["policy"]["load_seconds"]) + 1)
+    try:
+        # No processes are to be had here; threads give the same predictions.
+        with joblib.parallel_config(backend="threading"):
+            return _rehearse(request, file)
+    except MemoryError:
+        return _ended(f"needed more than the {memory // 1024**2} MiB that a model of its size may take")
+
+
+def _be_silent() -> None:
+    """Let nothing that a model prints stand between the lines of the program; and a limited process writes no files."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+
+def _size(request: dict[str, Any], file: int) -> int:
+    """Return how many bytes the model's arrays may have; what joblib packed, nobody knows before it is unpacked."""
+    largest: int = request["policy"]["max_model_bytes"]
+    if request["format"] != "skops":
+        return min(largest, 30 * os.fstat(file).st_size)
+    with os.fdopen(os.dup(file), "rb") as archive, contextlib.suppress(LoadError):
+        return check_archive(archive, largest)
+    return 0  # it will be refused
+
+
+def _rehearse(request: dict[str, Any], file: int) -> dict[str, Any]:
     from bodega_db.runner import start_runner
 
-    policy = Policy(
-        frozenset(request["formats"]), frozenset(request["trusted_types"]), request["allow_sklearn_mismatch"]
-    )
     try:
-        with os.fdopen(os.dup(fd), "rb") as file:
+        with os.fdopen(os.dup(file), "rb") as artifact:
             start_runner(
-                file,
+                artifact,
                 request["format"],
                 Signature.from_dict(request["signature"]),
                 Golden.from_dict(request["golden"]),
                 request["environment"],
-                policy,
+                Policy.from_dict(request["policy"]),
             )
-    except BodegaError as exc:
-        return {"ok": False, "message": exc.message, "advice": exc.advice}
-    except Exception as exc:  # noqa: BLE001 (the person in the notebook must learn of it, whatever it is)
-        return {"ok": False, "message": f"The loader raised {type(exc).__name__}: {exc}"[:500], "advice": ""}
+    except LoadError as exc:
+        if _is_about_memory(exc):
+            raise MemoryError from exc
+        return _refused(type(exc).__name__, exc.message, exc.advice) | {"types": list(getattr(exc, "types", ()))}
+    except MemoryError:
+        raise
+    except BaseException as exc:  # noqa: BLE001 (whatever it is, whoever waits must learn of it)
+        return _refused("DeserialiseError", f"The loader raised {type(exc).__name__}: {exc}"[:500], "")
     return {"ok": True}
 
 
-def _died(how: str) -> dict[str, Any]:
-    message = f"The fresh process that loaded the model ended {how}"
-    return {"ok": False, "message": message, "advice": "The model ends or crashes the process that loads it."}
+def _is_about_memory(error: BaseException | None) -> bool:
+    return error is not None and (isinstance(error, MemoryError) or _is_about_memory(error.__cause__))
 
 
-def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(answer).encode() + b"\n")
+def _refused(error: str, message: str, advice: str) -> dict[str, Any]:
+    return {"ok": False, "error": error, "message": message, "advice": advice}
+
+
+def _ended(how: str) -> dict[str, Any]:
+    return _refused("LoadEndedError", f"The process that loaded the model {how}", LoadEndedError.hint)
+
+
+def _read_request(line: int) -> dict[str, Any]:
+    with socket.socket(fileno=os.dup(line)) as connection:
+        request: dict[str, Any] = json.loads(_read_line(connection))
+    return request
+
+
+def _answer(line: int, answer: dict[str, Any]) -> None:
+    with socket.socket(fileno=os.dup(line)) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def _read_line(connection: socket.socket) -> bytes:

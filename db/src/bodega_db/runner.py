@@ -6,11 +6,10 @@ A runner keeps to plain columns in and plain rows out, so that a model can move 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
-from zipfile import ZipFile, is_zipfile
 
 from bodega_db.environment import check_environment
 from bodega_db.errors import BodegaError, GoldenMismatchError
-from bodega_db.formats import Policy, load
+from bodega_db.formats import Policy, load, measure
 from bodega_db.inputs import Wire, build_input
 from bodega_db.outputs import call, check_output, same_answer
 from bodega_db.records import Golden
@@ -19,7 +18,7 @@ from bodega_db.signature import Signature
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A model that reproduced its golden predictions; `size_bytes` is the uncompressed size of its artifact."""
+    """A model that reproduced its golden predictions; `size_bytes` is about what it takes in memory."""
 
     model: Any
     signature: Signature
@@ -43,10 +42,11 @@ def start_runner(
 ) -> Runner:
     """Load verified bytes and let them prove themselves on the golden rows.
 
-    Raises EnvironmentMismatchError, the errors of `formats.load`, or GoldenMismatchError.
+    The steps are, in this order: format, archive, environment, types, load, golden rows. Raises LoadError, which names
+    the one that failed.
     """
+    size = measure(file, fmt, policy)
     check_environment(environment, allow_mismatch=policy.allow_sklearn_mismatch)
-    size = uncompressed_size(file)
     runner = Runner(load(file, fmt, policy), signature, size)
     check_golden(runner, golden)
     return runner
@@ -68,14 +68,3 @@ def check_golden(runner: Runner, golden: Golden) -> None:
                 f"The loaded model answers {wrong} of {golden.rows} golden rows differently ({output})",
                 "It depends on chance or on this environment; fix random_state or register it again from here.",
             )
-
-
-def uncompressed_size(file: BinaryIO) -> int:
-    """Return about what a model takes in memory: its arrays as they are, and they are nearly all of it."""
-    size = file.seek(0, 2)
-    file.seek(0)
-    if is_zipfile(file):
-        with ZipFile(file) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    file.seek(0)
-    return size

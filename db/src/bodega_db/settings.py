@@ -37,9 +37,16 @@ class Settings(BaseSettings):
         default=False,
         description="load models of another scikit-learn minor version if they reproduce their golden rows",
     )
+    max_model_bytes: PositiveInt = Field(
+        default=8 * 1024**3, description="the largest model that is loaded: the size of its arrays, in bytes"
+    )
+    load_seconds: float = Field(
+        default=120, gt=0, le=3600, description="how long loading a model may take in the process that tries it"
+    )
     cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
     max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body, in bytes")
     max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request")
+    predict_seconds: float = Field(default=30, gt=0, le=3600, description="how long a prediction may take, in seconds")
     max_stale: float = Field(
         default=300,
         gt=0,

@@ -21,11 +21,13 @@ from bodega_db.errors import (
     CatalogUnavailableError,
     FormatNotAllowedError,
     IdempotencyConflictError,
+    LoadError,
     ModelNotFoundError,
+    NotServableError,
     VolumeError,
 )
 from bodega_db.exchange import ExchangeVerbs
-from bodega_db.formats import Policy, dump
+from bodega_db.formats import Policy, dump, measure
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
 from bodega_db.manifests import Manifests, VersionManifest
@@ -158,7 +160,10 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs, UpkeepVerbs):
     ) -> Version:
         """Rehearse a version, and make first its file and then its row visible."""
         its = registration
-        self._rehearsal.run(staged.file, its.format, its.signature, its.golden, its.environment, self.policy)
+        try:
+            self._rehearsal.run(staged.file, its.format, its.signature, its.golden, its.environment, self.policy)
+        except LoadError as exc:
+            raise NotServableError(exc.message, exc.advice) from exc
         unfinished = self.manifests.begin(VersionManifest.promise(registration, actor, reason))
         try:
             version = self._insert(registration, staged, actor, reason)
@@ -313,16 +318,20 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs, UpkeepVerbs):
 
     # --- opening -----------------------------------------------------------------------------------------
 
-    def open(self, version: Version) -> Runner:
+    def open(self, version: Version, *, rehearse: bool = False) -> Runner:
         """Load a version from its verified bytes; nothing is deserialised before the sha256 matched.
 
-        Raises VolumeMismatchError, ArtifactError or LoadError, each naming the step that failed.
+        With a rehearsal, a limited process loads the same bytes first: what crashes, hangs or fills the memory there is
+        an error here. Raises VolumeMismatchError, ArtifactError or LoadError, each naming the step that failed.
         """
         self.check_volume()
-        with self.artifacts.open_verified(version.digest, version.size_bytes) as file:
-            return start_runner(
-                file, version.format, version.signature, version.golden, version.environment, self.policy
-            )
+        its = version
+        with self.artifacts.open_verified(its.digest, its.size_bytes) as file:
+            if rehearse:
+                measure(file, its.format, self.policy)
+                self._rehearsal.run(file, its.format, its.signature, its.golden, its.environment, self.policy)
+                file.seek(0)
+            return start_runner(file, its.format, its.signature, its.golden, its.environment, self.policy)
 
     def verify(self, digest: Digest, size_bytes: int) -> None:
         """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered."""

@@ -1,0 +1,93 @@
+"""Calls of models, each with a deadline, in threads of their own: one model that hangs holds up no other.
+
+A thread that hangs cannot be ended. So a version that does not return is not called again until it does; it never has
+more than its share of the threads, and how many may hang in all is bounded: a process beyond that is not ready.
+"""
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from bodega_db.errors import PredictionError
+
+from bodega_api.loaded import Key
+from bodega_api.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
+
+T = TypeVar("T")
+AT_ONCE = max(8, 2 * (os.cpu_count() or 1))
+MOST_HANGING = 64
+
+
+class Calls:
+    """The calls of one process, from one event loop."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._all = asyncio.Semaphore(AT_ONCE)
+        self._shares: WeakValueDictionary[Key, asyncio.Semaphore] = WeakValueDictionary()
+        self._hanging: Counter[Key] = Counter()
+
+    async def run(self, key: Key, work: Callable[[], T]) -> T:
+        """Return what the work of a version returns, or raise what it raises.
+
+        Raises PredictionTimeoutError if it takes too long, ModelHangsError if an earlier call still does, and
+        ModelBusyError if there was no turn for it in time.
+        """
+        self.check(key)
+        share = self._shares.setdefault(key, asyncio.Semaphore(AT_ONCE // 2))
+        running: Future[T] | None = None
+        try:
+            async with asyncio.timeout(self._seconds), share, self._all:
+                self.check(key)  # others may have waited in front, and in vain
+                running = _start(work)
+                return await asyncio.wrap_future(running)
+        except TimeoutError as exc:
+            if running is None:
+                raise ModelBusyError(f"There was no turn for the prediction within {self._seconds:g} s") from exc
+            self._leave(key, running)
+            raise PredictionTimeoutError(f"The model gave no answer within {self._seconds:g} s") from exc
+
+    def check(self, key: Key | None = None) -> None:
+        """Raise ModelHangsError if a version hangs, or if so many calls do that this process should end."""
+        if self._hanging.total() >= MOST_HANGING:
+            raise ModelHangsError(f"{MOST_HANGING} calls of models hang in this process", "Start it again.")
+        if key is not None and self._hanging[key]:
+            raise ModelHangsError(f"An earlier prediction of {key[0]}@{key[1]} has not returned yet")
+
+    def _leave(self, key: Key, running: "Future[T]") -> None:
+        loop = asyncio.get_running_loop()
+        self._hanging[key] += 1
+
+        def returned(_: object) -> None:
+            self._hanging[key] -= 1
+            if not self._hanging[key]:
+                del self._hanging[key]
+
+        running.add_done_callback(lambda future: _tell(loop, returned, future))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[object], None], future: object) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(what, future)
+
+
+def _start(work: Callable[[], T]) -> "Future[T]":
+    result: Future[T] = Future()
+    result.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except Exception as exc:  # noqa: BLE001 (whoever waits raises it)
+            result.set_exception(exc)
+        except BaseException as exc:  # noqa: BLE001 (SystemExit, of a model: it ends this call and nothing else)
+            result.set_exception(PredictionError(f"The model raised {type(exc).__name__}"))
+
+    # A daemon: a model that hangs must not keep the process from ending.
+    threading.Thread(target=run, name="prediction", daemon=True).start()
+    return result
