@@ -228,7 +228,7 @@ def test_nothing_comes_from_a_quarantined_version(trio: Trio) -> None:
                     seconds_until(client, "", successor, since)
                     seconds_until(client, str(number), REFUSED, since)
                 gone.append((number, time.monotonic()))
-                assert gone[-1][1] - since <= 1.0
+                assert gone[-1][1] - since <= 3.0  # three processes load the successor, beside a crowd
         finally:
             ended.set()
         for one in crowd:
