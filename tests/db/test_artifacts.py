@@ -1,5 +1,6 @@
 """The volume: what is durable before it has a name, and what is verified before it is read."""
 
+import errno
 import fcntl
 import os
 import threading
@@ -18,7 +19,7 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
-from bodega_db.ownership import check_owner, mark
+from bodega_db.ownership import check_owner, mark, read_marker
 from bodega_db.records import Digest
 
 DATA = os.urandom(3 * 1024 * 1024 + 17)  # more than one chunk, and no whole number of them
@@ -146,6 +147,28 @@ def test_without_nameless_files_a_random_name_does(
     assert staged.temporary_path is not None
     assert (volume / staged.digest.path).read_bytes() == DATA
     assert list((volume / "tmp").iterdir()) == []
+
+
+def test_without_hard_links_the_file_is_moved(
+    artifacts: ArtifactStore, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT and some network file systems refuse links; marker and bytes get their names all the same, once."""
+    store_id = uuid4()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.delattr(os, "O_TMPFILE")
+    monkeypatch.setattr(os, "link", refuse)
+    mark(volume, store_id)
+    mark(volume, store_id)
+    staged = put(artifacts)
+    put(artifacts)
+
+    assert read_marker(volume) == store_id
+    assert (volume / staged.digest.path).read_bytes() == DATA
+    assert list((volume / "tmp").iterdir()) == []
+    assert sorted(path.name for path in volume.iterdir()) == ["bodega-store.json", "objects", "tmp"]
 
 
 def test_without_memfd_an_unlinked_file_does(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from bodega_db.files import (
     READ_ONLY,
     copy_hashing,
     explain_write_errors,
+    give_name,
     open_temporary,
     private_file,
     seal,
@@ -250,4 +251,4 @@ def link_staged(staged: StagedArtifact, directory: int) -> None:
             follow_symlinks=True,
         )
     else:
-        os.link(staged.temporary_path, staged.digest.hex, dst_dir_fd=directory)
+        give_name(staged.temporary_path, staged.digest.hex, directory)

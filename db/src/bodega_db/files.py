@@ -15,6 +15,8 @@ from bodega_db.errors import VolumeError, VolumeReadOnlyError
 from bodega_db.records import Digest
 
 READ_ONLY = 0o440  # an artifact is never written again; api and lab share the owner and the group
+# What file systems without hard links say: FAT, some network and user-space ones.
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 CHUNK = 1024 * 1024
 SEALS = 0x000F  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE; macOS's fcntl has no names for them
 
@@ -31,6 +33,23 @@ def explain_write_errors(root: Path) -> Iterator[None]:
             f"Writing to the volume {root} failed: {exc.strerror}",
             "Nothing was registered. Check the volume's free space and health, then register again.",
         ) from exc
+
+
+def give_name(path: str, name: str, directory: int) -> None:
+    """Give a file that is whole a name in an open folder; raise FileExistsError if it is taken.
+
+    Without hard links the file is moved. Between the look and the move somebody may have come first: then what was
+    theirs is replaced, so both must mean the same by the name.
+    """
+    try:
+        os.link(path, name, dst_dir_fd=directory)
+    except OSError as exc:
+        if exc.errno not in NO_LINKS:
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+        os.rename(path, name, dst_dir_fd=directory)
 
 
 def sync_directory(path: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from bodega_db import catalog
 from bodega_db.errors import VolumeError, VolumeMismatchError
-from bodega_db.files import READ_ONLY, explain_write_errors, sync_directory
+from bodega_db.files import READ_ONLY, explain_write_errors, give_name
 
 MARKER = "bodega-store.json"
 
@@ -58,12 +58,21 @@ def mark(root: Path, store_id: UUID) -> None:
     content = json.dumps({"store": str(store_id), "created_at": datetime.now(UTC).isoformat()}) + "\n"
     with explain_write_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=root, prefix=".marker-") as file:
+        with tempfile.NamedTemporaryFile("w", dir=root, prefix=".marker-", delete=False) as file:
             file.write(content)
             file.flush()
             os.fchmod(file.fileno(), READ_ONLY)
             os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(file.name, root / MARKER)
-        sync_directory(root)
+        _name(root, file.name)
     check_owner(root, store_id, catalog_is_empty=True)
+
+
+def _name(root: Path, temporary: str) -> None:
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileExistsError):
+            give_name(temporary, MARKER, folder)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+        Path(temporary).unlink(missing_ok=True)
