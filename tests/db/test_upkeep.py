@@ -27,6 +27,9 @@ from bodega_db.trash import Trash
 from conftest import create_database
 from penguins import classifier, example
 from psycopg.conninfo import conninfo_to_dict
+from sklearn.model_selection import GridSearchCV
+from sklearn.tree import DecisionTreeClassifier
+from zoo import data
 
 NOW = timedelta(0)
 HOUR = timedelta(hours=1)
@@ -151,6 +154,21 @@ def test_what_this_process_would_not_load_is_refused(
     }
     assert report.status == 2
     assert "1.0.2" in next(t.found for t in report.troubles if t.subject == "penguins@1")
+
+
+def test_what_this_process_does_not_trust_is_refused_by_reading(
+    store: ModelStore, connect: Callable[..., ModelStore]
+) -> None:
+    """Types that another process trusts are named, and nothing of the file is constructed."""
+    X, y = data.measures()
+    types = ["sklearn.metrics._classification.accuracy_score", "sklearn.metrics._scorer._Scorer"]
+    search = GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [2, 3]}, scoring="accuracy").fit(X, y)
+    connect(trusted_types=types).register(search, "search", example=X.head(20))
+
+    assert store.fsck().status == 0
+    (trouble,) = store.fsck(share=1.0).troubles
+    assert (trouble.sort, trouble.subject) == (Sort.REFUSED, "search@1")
+    assert types[0] in trouble.found
 
 
 def test_what_no_version_names_is_an_orphan(penguins: ModelStore) -> None:

@@ -59,11 +59,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The two directions of one format, and how much there is before anything is loaded."""
+    """The two directions of one format, and what can be known of a file before anything is loaded."""
 
     dump: Callable[[Any, BinaryIO], None]
     load: Callable[[BinaryIO, Policy], Any]
     measure: Callable[[BinaryIO, Policy], int]
+    review: Callable[[BinaryIO, Policy], None]
 
 
 def dump(model: Any, fmt: str, out: BinaryIO) -> None:
@@ -111,6 +112,12 @@ def measure(file: BinaryIO, fmt: str, policy: Policy) -> int:
     """
     check_format(fmt, policy)
     return _codec(fmt).measure(file, policy)
+
+
+def review(file: BinaryIO, fmt: str, policy: Policy) -> None:
+    """Raise LoadError for a file of which `load` would construct nothing, because of its format, archive or types."""
+    measure(file, fmt, policy)
+    _codec(fmt).review(file, policy)
 
 
 def check_format(fmt: str, policy: Policy) -> None:
@@ -166,16 +173,23 @@ def _load_skops(file: BinaryIO, policy: Policy) -> Any:
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    trusted = _trusted(file, policy)
     try:
-        return skops.io.load(file, trusted=trusted)
+        return skops.io.load(file, trusted=_trusted(file, policy))
     except UntrustedTypesFoundException:
-        untrusted = sorted(set(skops.io.get_untrusted_types(file=file)).difference(trusted))
-    raise UntrustedTypeError(
-        f"the file asks for types that are not trusted, and nothing was loaded: {', '.join(untrusted)}",
-        untrusted,
-        "\n  ".join(advise(name) for name in untrusted),
-    )
+        _review_skops(file, policy)
+        raise
+
+
+def _review_skops(file: BinaryIO, policy: Policy) -> None:
+    import skops.io
+
+    untrusted = sorted(set(skops.io.get_untrusted_types(file=file)).difference(_trusted(file, policy)))
+    if untrusted:
+        raise UntrustedTypeError(
+            f"the file asks for types that are not trusted, and nothing was loaded: {', '.join(untrusted)}",
+            untrusted,
+            "\n  ".join(advise(name) for name in untrusted),
+        )
 
 
 def _trusted(file: BinaryIO, policy: Policy) -> list[str]:
@@ -224,7 +238,11 @@ def _measure_joblib(file: BinaryIO, policy: Policy) -> int:
     return size
 
 
+def _review_joblib(file: BinaryIO, policy: Policy) -> None:
+    """Look at nothing: a pickle says what it is when it runs."""
+
+
 CODECS: dict[str, Codec] = {
-    "skops": Codec(_dump_skops, _load_skops, _measure_skops),
-    "joblib": Codec(_dump_joblib, _load_joblib, _measure_joblib),
+    "skops": Codec(_dump_skops, _load_skops, _measure_skops, _review_skops),
+    "joblib": Codec(_dump_joblib, _load_joblib, _measure_joblib, _review_joblib),
 }

@@ -13,7 +13,7 @@ from typing import Any
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.environment import check_environment
 from bodega_db.errors import ArtifactError, LoadError, VolumeError
-from bodega_db.formats import Policy, check_format
+from bodega_db.formats import Policy, check_format, review
 from bodega_db.inventory import Holding
 from bodega_db.leftovers import Leftovers
 from bodega_db.progress import Progress
@@ -78,7 +78,7 @@ def check_versions(
     whole = [key for key, found in looked.items() if found is None or found.sort is Sort.WARNING]
     chosen = whole if share >= 1 else random.sample(whole, round(len(whole) * share))
     progress.begin("hashing artifacts", sum(size for _, size in chosen))
-    hashed = {key: _attempt(partial(artifacts.verify, *key), progress, key[1]) for key in chosen}
+    hashed = {key: _attempt(partial(_read, artifacts, key, versions[key], policy), progress, key[1]) for key in chosen}
     troubles = [
         replace(found, subject=_names(holding.reference for holding in versions[key]))
         for key, found in (*looked.items(), *hashed.items())
@@ -110,6 +110,20 @@ def _look(artifacts: ArtifactStore, key: Bytes) -> Trouble | None:
         return None
     advice = "Hash it with --read-data, then take the right to write away with `chmod 0440`."
     return Trouble(Sort.WARNING, "", f"{key[0].path} can be written", advice)
+
+
+def _read(artifacts: ArtifactStore, key: Bytes, holdings: list[Holding], policy: Policy) -> Trouble | None:
+    """Hash an artifact, and look at what it would have a loader do; the format itself is looked at elsewhere."""
+    formats = {holding.format for holding in holdings} & policy.formats
+    with artifacts.open_verified(*key) as file:
+        for fmt in formats:
+            try:
+                review(file, fmt, policy)
+            except LoadError as exc:
+                return Trouble(Sort.REFUSED, "", exc.message, exc.advice)
+            except Exception as exc:  # noqa: BLE001 (registered bytes may hold anything, and nothing was constructed)
+                return Trouble(Sort.REFUSED, "", f"It cannot be read as {fmt}: {type(exc).__name__}")
+    return None
 
 
 def _refused(versions: Iterable[list[Holding]], policy: Policy) -> Iterator[Trouble]:
