@@ -112,11 +112,11 @@ def serve(line: socket.socket) -> None:
     """Fork a child for each request, and tell how it ended."""
     from bodega_db.rehearsal import shared_rehearsal
 
-    shared_rehearsal().start()
     file = line.makefile("rw", encoding="utf-8")
     while request := file.readline():
         go, release = os.pipe()
         told, tell = os.pipe()
+        shared_rehearsal().start()  # a child whose request could not be sent has ended it
         child = os.fork()
         if child == 0:
             os.close(release)

@@ -75,7 +75,13 @@ class Rehearsal:
             "environment": environment,
             "policy": policy.to_dict(),
         }
-        answer = self._ask(request, file.fileno(), policy.load_seconds + PATIENCE)
+        try:
+            answer = self._ask(request, file.fileno(), policy.load_seconds + PATIENCE)
+        except OSError as exc:
+            raise LoadEndedError(
+                f"No process could be started to load the model in: {exc.strerror}",
+                "Check how many processes and open files this one may have (ulimit -a), and its memory.",
+            ) from exc
         if not answer["ok"]:
             raise _error(answer)
 
@@ -130,18 +136,22 @@ class Rehearsal:
         self._owner = os.getpid()
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                # -P: the notebook's folder is not on the path, because it is not on the API's either.
-                [sys.executable, "-P", "-m", "bodega_db.rehearsal", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-                start_new_session=True,
-            )
+            self._process = _launch(theirs.fileno())
         self._socket = ours
         atexit.register(self.close)
         return ours
+
+
+def _launch(descriptor: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        # -P: the notebook's folder is not on the path, because it is not on the API's either.
+        [sys.executable, "-P", "-m", "bodega_db.rehearsal", str(descriptor)],
+        pass_fds=[descriptor],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        stdin=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
 
 
 @cache
@@ -164,6 +174,8 @@ def _error(answer: Mapping[str, Any]) -> LoadError:
 def main(descriptor: int) -> None:
     """Take requests until the other end is closed."""
     _import_what_models_need()
+    if FORKS:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a keeper, and none stays as a zombie
     connection = socket.socket(fileno=descriptor)
     while True:
         _, descriptors, _, _ = socket.recv_fds(connection, 1, 2)
@@ -177,7 +189,6 @@ def main(descriptor: int) -> None:
             return
         os.close(file)
         os.close(line)
-        _reap()
 
 
 def _import_what_models_need() -> None:
@@ -192,16 +203,11 @@ def _import_what_models_need() -> None:
 def _fork_keeper(connection: socket.socket, file: int, line: int) -> None:
     if os.fork() == 0:
         try:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             connection.close()
             _keep(file, line)
         finally:
             os._exit(0)
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
 
 
 def _keep(file: int, line: int) -> None:

@@ -1,0 +1,73 @@
+"""The process that rehearses a load: it leaves nothing behind, and what keeps it from starting is said."""
+
+import os
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psutil
+import pytest
+from bodega_db.errors import LoadEndedError
+from bodega_db.records import Version
+from bodega_db.rehearsal import Rehearsal
+from bodega_db.store import ModelStore
+from fitting import fit_tree
+
+
+@pytest.fixture
+def rehearsal() -> Iterator[Rehearsal]:
+    """A process of this test's own."""
+    with closing(Rehearsal()) as made:
+        yield made
+
+
+@pytest.fixture
+def version(store: ModelStore) -> Version:
+    """A registered version."""
+    fitted = fit_tree()
+    return store.register(fitted.model, "penguins", example=fitted.X)
+
+
+def rehearse(rehearsal: Rehearsal, store: ModelStore, its: Version) -> None:
+    with store.artifacts.open_verified(its.digest, its.size_bytes) as file:
+        rehearsal.run(file, its.format, its.signature, its.golden, its.environment, store.policy)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no further file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_zombie_stays_behind(rehearsal: Rehearsal, store: ModelStore, version: Version) -> None:
+    """Once a rehearsal is over, the processes it took are gone and not only dead."""
+    before = set(psutil.Process().children())
+    rehearse(rehearsal, store, version)
+    (kept,) = set(psutil.Process().children()) - before
+
+    until = time.monotonic() + 10
+    while kept.children():
+        assert time.monotonic() < until, kept.children()
+        time.sleep(0.01)
+
+
+def test_what_keeps_it_from_starting_is_said(rehearsal: Rehearsal, store: ModelStore, version: Version) -> None:
+    """A process that may open no further file says so, and does not call the model bad."""
+    its = version
+    with (
+        store.artifacts.open_verified(its.digest, its.size_bytes) as file,
+        no_more_files(),
+        pytest.raises(LoadEndedError, match=r"could be started.*Too many open files") as caught,
+    ):
+        rehearsal.run(file, its.format, its.signature, its.golden, its.environment, store.policy)
+
+    assert "ulimit" in caught.value.advice
+    rehearse(rehearsal, store, version)
