@@ -149,8 +149,9 @@ def test_without_nameless_files_a_random_name_does(
     assert list((volume / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize("nameless", [True, False])
 def test_without_hard_links_the_file_is_moved(
-    artifacts: ArtifactStore, volume: Path, monkeypatch: pytest.MonkeyPatch
+    nameless: bool, artifacts: ArtifactStore, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAT and some network file systems refuse links; marker and bytes get their names all the same, once."""
     store_id = uuid4()
@@ -158,7 +159,8 @@ def test_without_hard_links_the_file_is_moved(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.delattr(os, "O_TMPFILE")
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
     monkeypatch.setattr(os, "link", refuse)
     mark(volume, store_id)
     mark(volume, store_id)
@@ -169,6 +171,16 @@ def test_without_hard_links_the_file_is_moved(
     assert (volume / staged.digest.path).read_bytes() == DATA
     assert list((volume / "tmp").iterdir()) == []
     assert sorted(path.name for path in volume.iterdir()) == ["bodega-store.json", "objects", "tmp"]
+
+
+def test_a_file_that_was_there_is_protected(artifacts: ArtifactStore, volume: Path) -> None:
+    """Bytes that are shared with an earlier version cannot be written from then on, whatever was done to them."""
+    path = volume / put(artifacts).digest.path
+    path.chmod(0o666)
+
+    put(artifacts)
+
+    assert path.stat().st_mode & 0o777 == 0o440
 
 
 def test_without_memfd_an_unlinked_file_does(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +220,7 @@ def test_a_full_volume_says_so(volume: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
     try:
-        with pytest.raises(VolumeError, match="Nothing was registered"):
+        with pytest.raises(VolumeError, match="try again"):
             put(artifacts)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

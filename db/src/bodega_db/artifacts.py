@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bodega_db.errors import (
     VolumeError,
 )
 from bodega_db.files import (
+    NO_LINKS,
     READ_ONLY,
     copy_hashing,
     explain_write_errors,
@@ -70,6 +72,7 @@ class StagedArtifact:
     digest: Digest
     size_bytes: int
     file: BinaryIO
+    folder: Path  # on the volume, for what has no name yet
     temporary_path: str | None  # None where the kernel keeps nameless files
 
 
@@ -88,9 +91,10 @@ class ArtifactStore:
         `fsync` is called once: after a failed one the kernel may have dropped the bytes and say yes the second
         time, so a failure ends this registration. Leaving the context removes whatever was not committed.
         """
+        folder = self.root / "tmp"
         with explain_write_errors(self.root):
-            (self.root / "tmp").mkdir(parents=True, exist_ok=True)
-            file, path = open_temporary(self.root / "tmp")
+            folder.mkdir(parents=True, exist_ok=True)
+            file, path = open_temporary(folder)
         try:
             with file:
                 with explain_write_errors(self.root):
@@ -99,7 +103,7 @@ class ArtifactStore:
                     writer.flush()
                     os.fchmod(file.fileno(), READ_ONLY)
                     os.fsync(file.fileno())
-                yield StagedArtifact(writer.digest, writer.size, file, path)
+                yield StagedArtifact(writer.digest, writer.size, file, folder, path)
         finally:
             if path is not None:
                 Path(path).unlink(missing_ok=True)
@@ -115,7 +119,9 @@ class ArtifactStore:
                 try:
                     link_staged(staged, directory)
                 except FileExistsError:
-                    if not self._holds(staged):
+                    if self._holds(staged):
+                        self._protect(staged.digest)
+                    else:
                         self._set_aside(staged.digest)
                         link_staged(staged, directory)
                 # Also when the name existed: whoever made it may not have come as far as this.
@@ -127,6 +133,13 @@ class ArtifactStore:
         except ArtifactError:
             return False
         return True
+
+    def _protect(self, digest: Digest) -> None:
+        """Take the right to write from a file that was there already; one that is somebody else's, fsck reports."""
+        with self._open_object(digest) as fd:
+            if os.fstat(fd).st_mode & WRITABLE:
+                with contextlib.suppress(PermissionError):
+                    os.fchmod(fd, READ_ONLY)
 
     def _set_aside(self, digest: Digest) -> None:
         corrupt = self.root / "corrupt"
@@ -241,14 +254,30 @@ def _read_verified(source: int, copy: BinaryIO | None, digest: Digest, size_byte
 
 def link_staged(staged: StagedArtifact, directory: int) -> None:
     """Give staged bytes their name in a folder that is open; raise FileExistsError if it is taken."""
-    if staged.temporary_path is None:
+    name = staged.digest.hex
+    if staged.temporary_path is not None:
+        give_name(staged.temporary_path, name, directory)
+        return
+    try:
         # os.link() follows the link in /proc only when it is called with directory descriptors (linkat(2)).
-        os.link(
-            f"/proc/self/fd/{staged.file.fileno()}",
-            staged.digest.hex,
-            src_dir_fd=directory,
-            dst_dir_fd=directory,
-            follow_symlinks=True,
-        )
-    else:
-        give_name(staged.temporary_path, staged.digest.hex, directory)
+        nameless = f"/proc/self/fd/{staged.file.fileno()}"
+        os.link(nameless, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
+    except OSError as exc:
+        if exc.errno not in NO_LINKS:
+            raise
+        _copy_and_name(staged, directory)
+
+
+def _copy_and_name(staged: StagedArtifact, directory: int) -> None:
+    """Name a copy of the bytes, where nameless files can be made and cannot be linked."""
+    path = staged.folder / f"{secrets.token_hex(16)}.part"
+    try:
+        with path.open("xb") as copy:
+            staged.file.seek(0)
+            shutil.copyfileobj(staged.file, copy)
+            copy.flush()
+            os.fchmod(copy.fileno(), READ_ONLY)
+            os.fsync(copy.fileno())
+        give_name(str(path), staged.digest.hex, directory)
+    finally:
+        path.unlink(missing_ok=True)

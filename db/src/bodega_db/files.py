@@ -31,7 +31,7 @@ def explain_write_errors(root: Path) -> Iterator[None]:
             raise VolumeReadOnlyError(f"The volume {root} cannot be written: {exc.strerror}") from exc
         raise VolumeError(
             f"Writing to the volume {root} failed: {exc.strerror}",
-            "Nothing was registered. Check the volume's free space and health, then register again.",
+            "No version that was there is touched. Check the volume's free space and health, then try again.",
         ) from exc
 
 

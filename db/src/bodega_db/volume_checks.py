@@ -113,7 +113,7 @@ def probe(root: Path) -> float:
         try:
             with file:
                 digest, milliseconds = _write_durably(file)
-                _link_and_remove(StagedArtifact(digest, PROBE_BYTES, file, path), folder)
+                _link_and_remove(StagedArtifact(digest, PROBE_BYTES, file, folder, path), folder)
         finally:
             if path is not None:
                 Path(path).unlink(missing_ok=True)
