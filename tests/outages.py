@@ -9,20 +9,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from bodega_db import migrate
 from bodega_db.embedded import EmbeddedPostgres
 from sqlalchemy.engine import make_url
 
+Meet = Callable[["Link", bytes], bool]
+
+
+def pass_on(_link: "Link", _message: bytes) -> bool:
+    """Let a message through."""
+    return True
+
 
 class Link:
     """One connection through a forwarder; frozen, it takes everything, passes nothing on, and stays open."""
 
-    def __init__(self, client: socket.socket, server: socket.socket | None) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket | None, meet: Meet = pass_on) -> None:
         self.client, self.server = client, server
         self.frozen = server is None
+        self.breaks = False
         self.listens = False
+        self._meet = meet
 
     def start(self) -> None:
         """Pass on in both directions."""
@@ -43,6 +53,10 @@ class Link:
         with suppress(OSError):
             while data := source.recv(65536):
                 self.listens = self.listens or b"LISTEN " in data
+                if source is self.client and not self._meet(self, data):
+                    break
+                if source is self.server and self.breaks:  # the answer is there: what was asked has happened
+                    break
                 if not self.frozen and target is not None:
                     target.sendall(data)
         self.end()
@@ -55,6 +69,7 @@ class Forwarder:
         self._url = make_url(url)
         self._links: list[Link] = []
         self._mode = "open"
+        self._meet: Meet = pass_on
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -80,6 +95,27 @@ class Forwarder:
         """Let new connections through, to another Postgres if there is one now; frozen ones stay as they are."""
         self._url = make_url(url) if url else self._url
         self._mode = "open"
+
+    def strike(self, step: int, how: Meet, among: bytes = b"") -> Callable[[], bool]:
+        """Have the message of that number, from now on, meet something; return what tells whether it came so far.
+
+        A client that waits for each answer sends one message for each step of what it does. Only those that hold
+        the words count.
+        """
+        numbers = count(1)
+        struck = threading.Event()
+
+        def meet(link: Link, message: bytes) -> bool:
+            if among not in message or next(numbers) != step:
+                return True
+            struck.set()
+            return how(link, message)
+
+        self._meet = meet
+        return struck.is_set
+
+    def _met(self, link: Link, message: bytes) -> bool:
+        return self._meet(link, message)
 
     def close(self) -> None:
         """End it."""
@@ -112,8 +148,34 @@ class Forwarder:
             return Link(client, None)
         if self._mode == "open":
             with suppress(OSError):
-                return Link(client, socket.create_connection((self._url.host, self._url.port)))
+                server = socket.create_connection((self._url.host, self._url.port))
+                return Link(client, server, self._met)
         return None
+
+
+def lose_question(_link: Link, _message: bytes) -> bool:
+    """Break the connection off before Postgres hears the message."""
+    return False
+
+
+def lose_answer(link: Link, _message: bytes) -> bool:
+    """Break the connection off when Postgres has done what the message says, and before the client hears of it."""
+    link.breaks = True
+    return True
+
+
+def swallow_question(link: Link, _message: bytes) -> bool:
+    """Let nothing through any more, from this message on, and leave the connection open."""
+    link.frozen = True
+    return True
+
+
+def swallow_answer(link: Link, message: bytes) -> bool:
+    """Let this message through, and nothing after it, and leave the connection open."""
+    assert link.server is not None
+    link.server.sendall(message)
+    link.frozen = True
+    return True
 
 
 @contextmanager

@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psycopg
 import pytest
-from bodega_db import catalog
 from bodega_db.errors import (
-    CatalogUnavailableError,
     ExampleError,
     FormatNotAllowedError,
     IdempotencyConflictError,
@@ -23,14 +20,11 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
-from bodega_db.records import Registration, Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from penguins import classifier, example
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression
-from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 WRITERS = 50
 
@@ -265,45 +259,3 @@ def test_wide_examples_register(store: ModelStore) -> None:
 
     assert len(version.signature.columns) == 1000
     assert version.signature.columns[0].name == "x0"
-
-
-def test_a_lost_commit_is_found_again(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the connection breaks while Postgres commits, the version is found by its key: one version, no doubt."""
-    insert = catalog.insert_version
-
-    def insert_commit_and_lose_the_answer(session: Session, registration: Registration, actor: str) -> Version:
-        version = insert(session, registration, actor)
-        session.commit()
-        with Session(session.get_bind()) as broken:
-            broken.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
-        return version
-
-    monkeypatch.setattr(catalog, "insert_version", insert_commit_and_lose_the_answer)
-    version = store.register(classifier(), "penguins", example=example())
-
-    assert version.reference == "penguins@1"
-    assert [found.number for found in store.versions("penguins")] == [1]
-
-
-def test_a_catalog_that_goes_away_before_the_commit_registers_nothing(
-    store: ModelStore, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error says that nothing was registered, and the number is given to the next one."""
-    insert = catalog.insert_version
-
-    def insert_and_lose_the_connection(session: Session, registration: Registration, actor: str) -> Version:
-        version = insert(session, registration, actor)
-        with psycopg.connect(database_url, autocommit=True) as other:
-            other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-                " AND datname = current_database()"
-            )
-        return version
-
-    with monkeypatch.context() as patch:
-        patch.setattr(catalog, "insert_version", insert_and_lose_the_connection)
-        with pytest.raises(CatalogUnavailableError, match="nothing was"):
-            store.register(classifier(), "penguins", example=example())
-
-    assert store.versions() == []
-    assert store.register(classifier(), "penguins", example=example()).number == 1

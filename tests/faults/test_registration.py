@@ -7,18 +7,15 @@ a sample of the calls is taken; `BODEGA_FAULTS=all ./bodega test tests/faults` t
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
-from pathlib import Path
 
-import psycopg
 import pytest
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
-from conftest import create_database
-from psycopg import sql
 
+from .conftest import Fresh
 from .invariant import check_invariant
 from .registrar import NAME, Registrar, register, running_registrar
 
@@ -35,7 +32,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("strace") is None, reason="strace injects the faults, and is not installed"),
 ]
-Fresh = Callable[[], tuple[str, Path]]
 
 
 @pytest.fixture(scope="module")
@@ -43,32 +39,6 @@ def registrar() -> Iterator[Registrar]:
     """A process that registers on request."""
     with running_registrar() as made:
         yield made
-
-
-@pytest.fixture
-def fresh(postgres_url: str, template: str, tmp_path: Path) -> Iterator[Fresh]:
-    """Make a database and a volume that nothing was ever registered in."""
-    numbers = count(1)
-    names: list[str] = []
-
-    def make() -> tuple[str, Path]:
-        for name in names:
-            drop(postgres_url, name)
-        names[:] = [f"fault_{tmp_path.name[-40:].lower()}_{next(numbers)}".replace("-", "_")]
-        volume = tmp_path / f"volume-{names[0]}"
-        shutil.rmtree(tmp_path, ignore_errors=True)
-        tmp_path.mkdir()
-        return create_database(postgres_url, names[0], template), volume
-
-    yield make
-    for name in names:
-        drop(postgres_url, name)
-
-
-def drop(server: str, name: str) -> None:
-    """Drop a database, whoever is connected to it."""
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def points(call: str) -> Iterator[int]:

@@ -66,9 +66,10 @@ def create_catalog_engine(
 ) -> Engine:
     """Open a pool of connections to Postgres; nothing is connected before the first use.
 
-    A connection that died is replaced before it is used, a connection attempt ends after ten seconds, and no
-    statement runs longer than thirty. With patience, in whole seconds from 2, no wait is longer (for a free
-    connection, for a new one, or for an answer), and Postgres ends a statement a second before.
+    A connection that died is replaced before it is used, waiting for one ends after ten seconds, and no statement
+    runs longer than thirty. With patience, in whole seconds from 2, no wait is longer (for a free connection, for a
+    new one, or for an answer), and Postgres ends a statement a second before; without, an answer that a silent
+    network has swallowed is waited for as long as TCP does.
     """
     try:
         parsed = make_url(url)
@@ -80,14 +81,15 @@ def create_catalog_engine(
         raise SettingsError(
             f"BODEGA_DATABASE_URL names {parsed.get_backend_name()}", "The catalog is Postgres 15 or later."
         )
+    connecting = min(patience or CONNECT_SECONDS, CONNECT_SECONDS)
     engine = create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=0,
         json_deserializer=_read_json,
-        pool_timeout=patience or CONNECT_SECONDS,
+        pool_timeout=connecting,
         connect_args={
-            "connect_timeout": patience or CONNECT_SECONDS,
+            "connect_timeout": connecting,
             "application_name": application,
             "options": f"-c statement_timeout={patience - 1 if patience else STATEMENT_SECONDS}s {SESSION}",
         },

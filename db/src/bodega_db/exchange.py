@@ -1,6 +1,5 @@
 """Moving versions between stores: one file out, and through the gate of every registration in again."""
 
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -10,7 +9,6 @@ from typing import Any, BinaryIO
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog
-from bodega_db.artifacts import ArtifactStore, StagedArtifact
 from bodega_db.bundles import FORMAT, Bundle, Manifest, open_bundle, write_bundle
 from bodega_db.environment import default_actor
 from bodega_db.errors import (
@@ -20,33 +18,15 @@ from bodega_db.errors import (
     VersionNotFoundError,
     VersionQuarantinedError,
 )
-from bodega_db.formats import Policy
 from bodega_db.lifecycle import Status
 from bodega_db.portable import PortableVersion
 from bodega_db.records import Registration, Version
 from bodega_db.reference import Default, check_model_name, parse_reference
+from bodega_db.registering import RegisteringVerbs
 
 
-class ExchangeVerbs:
-    """What `ModelStore` does to move versions from one store into another."""
-
-    artifacts: ArtifactStore
-    policy: Policy
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[Session]: ...
-
-    @abstractmethod
-    def check_volume(self, *, adopt: bool = False) -> None:
-        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
-
-    @abstractmethod
-    def _earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None: ...
-
-    @abstractmethod
-    def _admit(
-        self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None = None
-    ) -> Version: ...
+class ExchangeVerbs(RegisteringVerbs):
+    """What `ModelStore` does to register versions, new ones or those of another store."""
 
     # --- out ---------------------------------------------------------------------------------------------
 

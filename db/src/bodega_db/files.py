@@ -44,7 +44,7 @@ def give_name(path: str, name: str, directory: int) -> None:
     try:
         os.link(path, name, dst_dir_fd=directory)
     except OSError as exc:
-        if exc.errno not in NO_LINKS:
+        if exc.errno not in (*NO_LINKS, errno.ENOENT):  # the latter where the file was moved there before
             raise
         with contextlib.suppress(FileNotFoundError):
             os.stat(name, dir_fd=directory, follow_symlinks=False)

@@ -36,9 +36,16 @@ def check_owner(root: Path, store_id: UUID, *, catalog_is_empty: bool) -> bool:
         raise VolumeMismatchError(f"The volume {root} belongs to another store ({found}, not {store_id})")
     if not catalog_is_empty:
         raise VolumeMismatchError(f"The volume {root} has no marker, but the catalog has versions")
-    if (root / "objects").exists():
+    if _exists(root / "objects"):
         raise VolumeMismatchError(f"The volume {root} holds artifacts of a store without a marker")
     return False
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as exc:
+        raise VolumeError(f"{path} cannot be looked at: {exc.strerror}", "Check the volume's disk.") from exc
 
 
 def read_marker(root: Path) -> UUID | None:

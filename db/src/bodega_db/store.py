@@ -1,51 +1,32 @@
 """The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
 
-import logging
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, Self, cast
-from uuid import uuid4
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, inventory, ownership
-from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
+from bodega_db import catalog, ownership
+from bodega_db.artifacts import ArtifactStore
 from bodega_db.diff import Difference, compare
-from bodega_db.engine import create_catalog_engine, translate_errors
-from bodega_db.environment import capture_environment, default_actor
+from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine, translate_errors
 from bodega_db.errors import (
     BodegaError,
     CatalogNotMigratedError,
-    CatalogUnavailableError,
-    FormatNotAllowedError,
-    IdempotencyConflictError,
-    LoadError,
     ModelNotFoundError,
-    NotServableError,
-    VolumeError,
 )
 from bodega_db.exchange import ExchangeVerbs
-from bodega_db.formats import Policy, dump, measure
+from bodega_db.formats import Policy, measure
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
-from bodega_db.manifests import Manifests, VersionManifest
-from bodega_db.metadata import (
-    check_idempotency_key,
-    check_metrics,
-    check_note,
-    check_params,
-    check_storable,
-    check_tags,
-)
+from bodega_db.manifests import Manifests
 from bodega_db.migrate import HEAD
 from bodega_db.records import (
     Changes,
     Digest,
     Event,
     ModelSummary,
-    Registration,
     Resolution,
     Version,
     VersionPage,
@@ -59,13 +40,8 @@ from bodega_db.settings import Settings
 from bodega_db.upkeep import UpkeepVerbs
 from bodega_db.watching import Tell, Watcher
 
-OWN_KEY = "bodega:"
-RECONNECT_SECONDS = 20.0
 
-log = logging.getLogger("bodega_db")
-
-
-class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs, UpkeepVerbs):
+class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     """Register, list, choose, open and move model versions; safe to share between threads."""
 
     def __init__(self, engine: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
@@ -77,10 +53,10 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs, UpkeepVerbs):
         self._rehearsal = shared_rehearsal()
 
     @classmethod
-    def connect(cls, settings: Settings, *, patience: int | None = None) -> Self:
+    def connect(cls, settings: Settings, *, patience: int = STATEMENT_SECONDS + 1) -> Self:
         """Make the store that the settings describe; nothing is connected before the first verb.
 
-        With patience, in seconds, a catalog that leaves that long without an answer is one that does not answer.
+        A catalog that gives no answer for longer than the patience, in seconds, is taken to be away.
         """
         engine = create_catalog_engine(settings.database_url.get_secret_value(), settings.pool_size, patience=patience)
         return cls(engine, ArtifactStore(settings.models), Policy.of(settings))
@@ -89,139 +65,9 @@ class ModelStore(LifecycleVerbs, LeavingVerbs, ExchangeVerbs, UpkeepVerbs):
         """Give back the connections."""
         self._engine.dispose()
 
-    # --- registering -------------------------------------------------------------------------------------
-
-    def register(
-        self,
-        model: Any,
-        name: str,
-        *,
-        example: Any,
-        metrics: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        note: str | None = None,
-        format: str = "skops",
-        lineage: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-        actor: str | None = None,
-    ) -> Version:
-        """Write a fitted model to the volume and then to the catalog, and return the new version.
-
-        File first, row last (docs/registration.md): a crash anywhere leaves at most a file that no row names.
-        With an idempotency key that was used for the same bytes, that version is returned and nothing is written;
-        without one, a key of its own tells whether a COMMIT whose answer was lost has happened.
-        Raises RegistrationError and its kin with the reason, before anything is visible to anybody.
-        """
-        from bodega_db.learning import learn  # brings scikit-learn along, which listing versions does not need
-
-        check_model_name(name)
-        given_key = check_idempotency_key(idempotency_key)
-        described = {
-            "metrics": check_metrics(metrics),
-            "params": check_params(params),
-            "tags": check_tags(tags),
-            "note": check_note(note),
-            "lineage": check_params(lineage),
-        }
-        if format not in self.policy.formats:
-            raise FormatNotAllowedError(f"This process does not load {format!r:.20}, so it does not register it either")
-        self.check_volume(adopt=True)
-        signature, golden = learn(model, example)
-        check_storable("example and categories", [signature.to_dict(), golden.to_dict()])
-        environment = capture_environment(model)
-
-        def write(out: HashingWriter) -> None:
-            dump(model, format, cast("BinaryIO", out))
-
-        with self.artifacts.stage(write) as staged:
-            if given_key and (earlier := self._earlier(given_key, name, staged)):
-                self._finish_manifest(earlier)
-                return earlier
-            registration = Registration(
-                model=name,
-                digest=staged.digest,
-                size_bytes=staged.size_bytes,
-                format=format,
-                signature=signature,
-                golden=golden,
-                environment=environment,
-                idempotency_key=given_key or f"{OWN_KEY}{uuid4()}",
-                **described,  # type: ignore[arg-type]
-            )
-            return self._admit(registration, staged, actor or default_actor())
-
     def start_rehearsal(self) -> None:
         """Start the fresh process ahead of the first registration."""
         self._rehearsal.start()
-
-    def _admit(
-        self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None = None
-    ) -> Version:
-        """Rehearse a version, and make first its file and then its row visible."""
-        its = registration
-        try:
-            self._rehearsal.run(staged.file, its.format, its.signature, its.golden, its.environment, self.policy)
-        except LoadError as exc:
-            raise NotServableError(exc.message, exc.advice) from exc
-        unfinished = self.manifests.begin(VersionManifest.promise(registration, actor, reason))
-        try:
-            version = self._insert(registration, staged, actor, reason)
-        except CatalogUnavailableError:
-            raise  # perhaps the row is committed: whoever finds the manifest asks the catalog again
-        except BodegaError:
-            with suppress(VolumeError):
-                self.manifests.remove(unfinished)
-            raise
-        self._finish_manifest(version, reason)
-        return version
-
-    def _insert(self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None) -> Version:
-        try:
-            with self._transaction() as session:
-                inventory.share_volume(session)  # from here to the row, no collection takes the file for garbage
-                self.artifacts.commit(staged)
-                catalog.set_actor(session, actor, reason)
-                return catalog.insert_version(session, registration, actor)
-        except IdempotencyConflictError:
-            # Somebody with the same key was faster: theirs is this registration, if it is of the same bytes.
-            return self._required_earlier(registration, staged)
-        except CatalogUnavailableError:
-            # The COMMIT may have happened although its answer was lost. Only the key can tell, once Postgres is back.
-            return self._required_earlier(registration, staged, RECONNECT_SECONDS)
-
-    def _finish_manifest(self, version: Version, reason: str | None = None) -> None:
-        """Write the manifest of a committed version; where that fails, the version is registered all the same."""
-        try:
-            self.manifests.finish(VersionManifest.of(version, reason))
-        except VolumeError as exc:
-            log.warning("The manifest of %s is not written: %s", version.reference, exc.message)
-
-    def _required_earlier(
-        self, registration: Registration, staged: StagedArtifact, patience_seconds: float = 0
-    ) -> Version:
-        deadline = time.monotonic() + patience_seconds
-        while True:
-            try:
-                earlier = self._earlier(registration.idempotency_key, registration.model, staged)
-                break
-            except CatalogUnavailableError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
-        if earlier is None:
-            raise CatalogUnavailableError("The catalog went away before the version was registered: nothing was")
-        return earlier
-
-    def _earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None:
-        """Return the version registered under a key; raise IdempotencyConflictError if it is something else."""
-        with self._transaction() as session:
-            earlier = catalog.find_by_idempotency_key(session, key)
-        if earlier is None:
-            return None
-        if (earlier.model, earlier.digest) != (name, staged.digest):
-            raise IdempotencyConflictError(f"The idempotency key belongs to {earlier.reference}, a different model")
-        return earlier
 
     # --- reading -----------------------------------------------------------------------------------------
 
