@@ -96,15 +96,17 @@ class ArtifactStore:
             folder.mkdir(parents=True, exist_ok=True)
             file, path = open_temporary(folder)
         try:
-            with file:
-                with explain_write_errors(self.root):
-                    writer = HashingWriter(file)
-                    write(writer)
-                    writer.flush()
-                    os.fchmod(file.fileno(), READ_ONLY)
-                    os.fsync(file.fileno())
-                yield StagedArtifact(writer.digest, writer.size, file, folder, path)
+            with explain_write_errors(self.root):
+                writer = HashingWriter(file)
+                write(writer)
+                writer.flush()
+                os.fchmod(file.fileno(), READ_ONLY)
+                os.fsync(file.fileno())
+            yield StagedArtifact(writer.digest, writer.size, file, folder, path)
         finally:
+            # Closing writes what a failed write has left in the buffer, and fails again: that was told already.
+            with contextlib.suppress(OSError):
+                file.close()
             if path is not None:
                 Path(path).unlink(missing_ok=True)
 
