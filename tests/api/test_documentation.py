@@ -15,7 +15,7 @@ from gallery import GENTOO, Gallery, ask, enter, penguins, scaler, send, texts
 from jsonschema import Draft202012Validator
 
 ROUTES = {
-    *("/healthz", "/readyz", "/predict", "/resolve"),
+    *("/healthz", "/readyz", "/metrics", "/predict", "/resolve"),
     *("/models", "/models/{name}", "/models/{name}/versions/{number}"),
     *("/models/{name}/history", "/models/{name}/as-of", "/models/{name}/aliases", "/models/{name}/diff"),
 }
@@ -145,7 +145,7 @@ def test_every_route_describes_its_problems(document: Any) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for route, methods in document["paths"].items():
         responses = next(iter(methods.values()))["responses"]
-        assert route == "/healthz" or "503" in responses
+        assert route in ("/healthz", "/metrics") or "503" in responses
         for status in responses.keys() - {"200"}:
             (media_type,) = responses[status]["content"]
             assert media_type == "application/problem+json"

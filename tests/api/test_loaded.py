@@ -181,9 +181,9 @@ def test_bytes_are_hashed_at_every_load(
     hashed: list[int] = []
     hashing = bodega_db.artifacts.copy_hashing
 
-    def counting(source: int, target: Any, size: int) -> Any:
+    def counting(source: int, target: Any, size: int, *others: Any) -> Any:
         hashed.append(size)
-        return hashing(source, target, size)
+        return hashing(source, target, size, *others)
 
     with closing(ModelStore.connect(make_settings())) as store:
         version = enter(store, "penguins", penguins())

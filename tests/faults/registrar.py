@@ -168,6 +168,7 @@ def warm_up() -> None:
 
     for module in ("psycopg", "sqlalchemy.dialects.postgresql", "bodega_db.learning", "bodega_db.store", "skops.io"):
         importlib.import_module(module)
+    from bodega_db.environment import capture_environment
     from bodega_db.formats import dump
     from bodega_db.learning import learn
     from sklearn.linear_model import Ridge
@@ -175,6 +176,7 @@ def warm_up() -> None:
     rows = [[0.0], [1.0]]
     model = Ridge().fit(rows, [0.0, 1.0])
     learn(model, rows)
+    capture_environment(model)
     with tempfile.TemporaryFile() as file:
         dump(model, "skops", file)
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from bodega_api.app import create_app
 
 GRACE_SECONDS = 10
-PROBES = ("/healthz", "/readyz")
+PROBES = ("/healthz", "/readyz", "/metrics")
 
 
 def is_worth_a_line(record: logging.LogRecord) -> bool:

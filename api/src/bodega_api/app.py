@@ -9,13 +9,14 @@ from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
 
-from bodega_api import administration, choices, health, history, models, predictions
+from bodega_api import administration, choices, health, history, metrics, models, predictions
 from bodega_api.calls import Calls
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import install_problem_handlers
 from bodega_api.routing import Routes
+from bodega_api.scrubbing import Scrub
 
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
 CATALOG_SECONDS = 3
@@ -33,11 +34,22 @@ def create_app(settings: Settings) -> FastAPI:
     routes = Routes(store, settings.max_stale)
     loaded = LoadedVersions(partial(store.open, rehearse=True), settings.cache_bytes)
 
+    calls = Calls(settings.predict_seconds)
+    scrub = Scrub(
+        store,
+        loaded,
+        pause_seconds=settings.scrub_seconds,
+        bytes_per_second=settings.scrub_bytes_per_second,
+        quarantine=settings.scrub_quarantine,
+    )
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         routes.start()
         store.start_rehearsal()
+        scrub.start()
         yield
+        scrub.stop()
         loaded.close()
         routes.stop()
         store.close()
@@ -56,8 +68,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = store
     app.state.routes = routes
     app.state.loaded = loaded
-    app.state.calls = Calls(settings.predict_seconds)
-    for module in (health, models, history, choices, predictions):
+    app.state.calls = calls
+    app.state.scrub = scrub
+    app.state.metrics = metrics.make_registry(routes, loaded, calls, scrub)
+    for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:
         app.state.token = token

@@ -59,6 +59,11 @@ class Calls:
         if key is not None and self._hanging[key]:
             raise ModelHangsError(f"An earlier prediction of {key[0]}@{key[1]} has not returned yet")
 
+    @property
+    def hanging(self) -> int:
+        """How many calls did not return in time and go on."""
+        return self._hanging.total()
+
     def _leave(self, key: Key, running: "Future[T]") -> None:
         loop = asyncio.get_running_loop()
         self._hanging[key] += 1

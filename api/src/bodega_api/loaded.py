@@ -4,10 +4,11 @@ What could not be loaded is remembered too, to be shown beside the version until
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bodega_db.errors import BodegaError, CatalogUnavailableError
@@ -27,6 +28,15 @@ class LoadFailure:
     at: datetime
 
 
+@dataclass(slots=True)
+class Kept:
+    """A version in memory, and when its artifact was last found to be the registered one, by the monotonic clock."""
+
+    version: Version
+    runner: Runner
+    verified_at: float = field(default_factory=time.monotonic)
+
+
 def key_of(version: VersionSummary) -> Key:
     """Return what a version is known by in memory; the sha256 is part of it, so that nothing is mistaken."""
     return (version.model, version.number, version.digest.hex)
@@ -42,10 +52,12 @@ class LoadedVersions:
         self._load = load
         self._loaders = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="load")
         self._capacity = capacity_bytes
-        self._kept: OrderedDict[Key, Runner] = OrderedDict()
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._loading: dict[Key, Future[Runner]] = {}
         self._failures: OrderedDict[Key, LoadFailure] = OrderedDict()
         self._lock = threading.Lock()
+        self.loads = 0
+        self.failed_loads = 0
 
     def get(self, version: Version) -> Runner:
         """Return the runner of a version, loading it if need be; raise what loading raises, to all who wait."""
@@ -61,7 +73,7 @@ class LoadedVersions:
                 waiting.set_running_or_notify_cancel()
                 if key in self._kept:
                     self._kept.move_to_end(key)
-                    waiting.set_result(self._kept[key])
+                    waiting.set_result(self._kept[key].runner)
                 else:
                     self._loading[key] = waiting
                     self._loaders.submit(self._load_for_all, key, version, waiting)
@@ -78,18 +90,20 @@ class LoadedVersions:
             with self._lock:
                 del self._loading[key]
                 self._remember(key, exc)
+                self.failed_loads += 1
             result.set_exception(exc)
             return
         with self._lock:
             del self._loading[key]
             self._failures.pop(key, None)
-            self._keep(key, runner)
+            self.loads += 1
+            self._keep(key, Kept(version, runner))
         result.set_result(runner)
 
-    def _keep(self, key: Key, runner: Runner) -> None:
-        if runner.size_bytes > self._capacity:
+    def _keep(self, key: Key, kept: Kept) -> None:
+        if kept.runner.size_bytes > self._capacity:
             return  # it answers this once; making room would only drive out all others
-        self._kept[key] = runner
+        self._kept[key] = kept
         while self._size() > self._capacity:
             self._kept.popitem(last=False)
 
@@ -106,8 +120,41 @@ class LoadedVersions:
         with self._lock:
             return self._failures.get(key_of(version))
 
+    # --- whether the artifacts behind them are still the registered ones ------------------------------------
+
+    def versions(self) -> list[Version]:
+        """Return the versions in memory, the one whose artifact was verified longest ago first."""
+        with self._lock:
+            return [kept.version for kept in sorted(self._kept.values(), key=lambda kept: kept.verified_at)]
+
+    def note_sound(self, version: VersionSummary) -> None:
+        """Remember that the artifact of a version was verified just now."""
+        key = key_of(version)
+        with self._lock:
+            self._failures.pop(key, None)
+            if key in self._kept:
+                self._kept[key].verified_at = time.monotonic()
+
+    def note_failure(self, version: VersionSummary, error: BodegaError) -> None:
+        """Remember that a version could not be loaded now, to be shown beside it; in memory it answers on."""
+        with self._lock:
+            self._remember(key_of(version), error)
+
+    @property
+    def unverified_seconds(self) -> float:
+        """How long ago the artifact was verified that was verified longest ago; 0 if nothing is in memory."""
+        with self._lock:
+            now = time.monotonic()
+            return max((now - kept.verified_at for kept in self._kept.values()), default=0.0)
+
+    @property
+    def size_bytes(self) -> int:
+        """The room that the versions in memory take."""
+        with self._lock:
+            return self._size()
+
     def _size(self) -> int:
-        return sum(runner.size_bytes for runner in self._kept.values())
+        return sum(kept.runner.size_bytes for kept in self._kept.values())
 
     @property
     def references(self) -> list[str]:

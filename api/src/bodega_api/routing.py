@@ -55,6 +55,12 @@ class Routes:
         self._watcher.stop()
 
     @property
+    def generation(self) -> int | None:
+        """The last change of the catalog that is known; None before the catalog was first heard."""
+        contact = self._watcher.contact
+        return None if contact is None else contact.generation
+
+    @property
     def age_seconds(self) -> float | None:
         """How long ago it was certain that nothing had changed; None before the catalog was first heard."""
         contact = self._watcher.contact

@@ -26,6 +26,7 @@ from bodega_db.errors import (
 from bodega_db.files import (
     NO_LINKS,
     READ_ONLY,
+    Pace,
     copy_hashing,
     explain_write_errors,
     give_name,
@@ -173,10 +174,12 @@ class ArtifactStore:
             copy.seek(0)
             yield copy
 
-    def verify(self, digest: Digest, size_bytes: int) -> None:
-        """Hash an artifact anew; raise what `open_verified` raises."""
+    def verify(self, digest: Digest, size_bytes: int, *, pace: Pace | None = None, past_cache: bool = False) -> None:
+        """Hash an artifact anew, from the disk itself if told to; raise what `open_verified` raises."""
         with self._open_object(digest) as source:
-            _read_verified(source, None, digest, size_bytes)
+            if past_cache and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(source, 0, 0, os.POSIX_FADV_DONTNEED)
+            _read_verified(source, None, digest, size_bytes, pace)
 
     def inspect(self, digest: Digest, size_bytes: int) -> bool:
         """Look at an artifact without reading it, and tell whether it is protected from being written.
@@ -244,10 +247,12 @@ def _check_kind(found: os.stat_result, digest: Digest, size_bytes: int) -> os.st
     return found
 
 
-def _read_verified(source: int, copy: BinaryIO | None, digest: Digest, size_bytes: int) -> None:
+def _read_verified(
+    source: int, copy: BinaryIO | None, digest: Digest, size_bytes: int, pace: Pace | None = None
+) -> None:
     _check_kind(os.fstat(source), digest, size_bytes)
     try:
-        actual = copy_hashing(source, copy, size_bytes)
+        actual = copy_hashing(source, copy, size_bytes, pace)
     except OSError as exc:
         raise VolumeError(f"Reading {digest.path} failed: {exc.strerror}", "Check the volume's disk.") from exc
     if actual != digest:

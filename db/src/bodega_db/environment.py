@@ -3,6 +3,7 @@
 import getpass
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
@@ -19,8 +20,14 @@ def capture_environment(model: Any = None) -> dict[str, Any]:
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "libraries": {name: version(name) for name in (*LIBRARIES, *_own_library(model))},
+        "libraries": {name: installed_version(name) for name in (*LIBRARIES, *_own_library(model))},
     }
+
+
+@cache
+def installed_version(name: str) -> str:
+    """Return the version of a library, read once: an upgrade beneath a running process changes nothing in it."""
+    return version(name)
 
 
 def check_environment(recorded: Mapping[str, Any], *, allow_mismatch: bool) -> None:
@@ -28,7 +35,7 @@ def check_environment(recorded: Mapping[str, Any], *, allow_mismatch: bool) -> N
 
     scikit-learn promises nothing across minor versions: a model may load and answer something else.
     """
-    trained, running = recorded["libraries"][SKLEARN], version(SKLEARN)
+    trained, running = recorded["libraries"][SKLEARN], installed_version(SKLEARN)
     if minor(trained) != minor(running) and not allow_mismatch:
         raise EnvironmentMismatchError(f"Trained with scikit-learn {trained}, but {running} runs here")
 
@@ -43,7 +50,7 @@ def _own_library(model: Any) -> tuple[str, ...]:
     package = type(model).__module__.partition(".")[0]
     found = packages_distributions().get(package, [])[:1] if package not in ("builtins", "sklearn", "__main__") else []
     try:
-        return tuple(name for name in found if version(name))
+        return tuple(name for name in found if installed_version(name))
     except PackageNotFoundError:
         return ()
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,8 +89,14 @@ def seal(file: BinaryIO) -> None:
         fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, SEALS)
 
 
-def copy_hashing(source: int, target: BinaryIO | None, size_bytes: int) -> Digest:
-    """Copy (or only hash) at most one byte more than was registered, so that a file that grows meanwhile is noticed."""
+Pace = Callable[[int], None]
+
+
+def copy_hashing(source: int, target: BinaryIO | None, size_bytes: int, pace: Pace | None = None) -> Digest:
+    """Copy (or only hash) at most one byte more than was registered, so that a file that grows meanwhile is noticed.
+
+    The pace is told of each chunk that was read, in bytes, and may wait, or raise to end it.
+    """
     digest = hashlib.sha256()
     remaining = size_bytes + 1
     while remaining and (chunk := os.read(source, min(CHUNK, remaining))):
@@ -98,6 +104,8 @@ def copy_hashing(source: int, target: BinaryIO | None, size_bytes: int) -> Diges
         if target is not None:
             target.write(chunk)
         remaining -= len(chunk)
+        if pace is not None:
+            pace(len(chunk))
     if target is not None:
         target.flush()
     return Digest(digest.hexdigest())

@@ -37,6 +37,12 @@ def lock_model(session: Session, name: str) -> int:
     return found
 
 
+def quarantine(session: Session, model: str, number: int, reason: str) -> bool:
+    """Quarantine a version with the rights of whoever may do nothing else; tell whether it was not there yet."""
+    statement = select(func.quarantine_version(model, number, reason))
+    return bool(session.execute(statement).scalar_one())
+
+
 def lock_versions(session: Session, model_id: int, number: int) -> int | None:
     """Lock a version and the one in production, whose number is returned, before anything is written.
 

@@ -53,6 +53,15 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="how long a prediction may go by what is remembered of a catalog that does not answer, in seconds",
     )
+    scrub_seconds: float = Field(
+        default=3600, ge=0, allow_inf_nan=False, description="how long after a scrub the next begins; 0 for none"
+    )
+    scrub_bytes_per_second: PositiveInt = Field(
+        default=20 * 1024**2, description="how fast a scrub reads the volume, in bytes"
+    )
+    scrub_quarantine: bool = Field(
+        default=False, description="quarantine a version whose artifact a scrub finds damaged in two reads"
+    )
     pool_size: Annotated[int, Field(ge=1, le=100)] = Field(default=10, description="database connections kept")
     api_url: str = Field(default="http://127.0.0.1:8000", description="where programs beside this one reach the API")
     public_api_url: str = Field(default="", description="where people reach the API, if that is elsewhere")

@@ -17,6 +17,7 @@ from bodega_db.errors import (
     ModelNotFoundError,
 )
 from bodega_db.exchange import ExchangeVerbs
+from bodega_db.files import Pace
 from bodega_db.formats import Policy, measure
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
@@ -179,9 +180,12 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
                 file.seek(0)
             return start_runner(file, its.format, its.signature, its.golden, its.environment, self.policy)
 
-    def verify(self, digest: Digest, size_bytes: int) -> None:
-        """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered."""
-        self.artifacts.verify(digest, size_bytes)
+    def verify(self, digest: Digest, size_bytes: int, *, pace: Pace | None = None, past_cache: bool = False) -> None:
+        """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered.
+
+        `pace` is told of every chunk that was read, in bytes, and may wait; `past_cache` asks the disk and not memory.
+        """
+        self.artifacts.verify(digest, size_bytes, pace=pace, past_cache=past_cache)
 
     # --- the two halves together -------------------------------------------------------------------------
 

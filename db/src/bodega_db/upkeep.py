@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, inventory
+from bodega_db import catalog, inventory, moves
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.collecting import GRACE, Collector, Plan
 from bodega_db.environment import default_actor
-from bodega_db.errors import VolumeMismatchError
+from bodega_db.errors import ArtifactError, ArtifactMissingError, VolumeMismatchError
 from bodega_db.formats import Policy
 from bodega_db.fsck import Report, check_leftovers, check_versions
 from bodega_db.leftovers import find_leftovers
@@ -19,6 +19,7 @@ from bodega_db.manifests import Manifests, VersionManifest
 from bodega_db.ownership import read_marker
 from bodega_db.progress import Progress, Silence
 from bodega_db.rebuilding import Lost, Rebuild
+from bodega_db.records import VersionSummary
 from bodega_db.reference import parse_reference
 
 
@@ -49,6 +50,22 @@ class UpkeepVerbs:
         leftovers = find_leftovers(self._transaction, self.artifacts, self.manifests)
         lying = tuple(check_leftovers(leftovers, self.artifacts.root))
         return replace(report, troubles=report.troubles + lying)
+
+    def quarantine_damaged(self, version: VersionSummary, damage: ArtifactError) -> bool:
+        """Quarantine a version whose artifact was found damaged, if a second read, past the cache, finds that too.
+
+        Whoever serves may do so, and nothing else. Return whether it is in quarantine now by this. Raises VolumeError
+        or ArtifactMissingError where the second read fails, which is this machine's trouble and not the version's.
+        """
+        try:
+            self.artifacts.verify(version.digest, version.size_bytes, past_cache=True)
+        except ArtifactMissingError:
+            raise
+        except ArtifactError as again:
+            reason = f"Two reads found the artifact damaged: {damage.message}; {again.message}"
+            with self._transaction() as session:
+                return moves.quarantine(session, version.model, version.number, reason)
+        return False
 
     def write_manifests(self) -> list[str]:
         """Write the manifests that versions lack, and return which versions did; raise VolumeError."""

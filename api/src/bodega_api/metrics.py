@@ -1,0 +1,64 @@
+"""What the process tells Prometheus: read from its parts when somebody asks, so that no request pays for it."""
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bodega_api.calls import Calls
+from bodega_api.dependencies import only_parameters
+from bodega_api.loaded import LoadedVersions
+from bodega_api.routing import Routes
+from bodega_api.scrubbing import Scrub
+
+router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
+
+
+class Parts(Collector):
+    """The parts of one app, as metrics (docs/metrics.md)."""
+
+    def __init__(self, routes: Routes, loaded: LoadedVersions, calls: Calls, scrub: Scrub) -> None:
+        self._routes, self._loaded, self._calls, self._scrub = routes, loaded, calls, scrub
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the parts."""
+        yield from self._catalog()
+        loaded, scrub = self._loaded, self._scrub
+        yield GaugeMetricFamily("bodega_loaded_versions", "Versions in memory.", len(loaded.references))
+        yield GaugeMetricFamily("bodega_loaded_bytes", "What the versions in memory take.", loaded.size_bytes)
+        loads = CounterMetricFamily("bodega_loads", "Loads of versions.", labels=["outcome"])
+        loads.add_metric(["loaded"], loaded.loads)
+        loads.add_metric(["failed"], loaded.failed_loads)
+        yield loads
+        yield GaugeMetricFamily("bodega_hanging_calls", "Predictions that did not return in time.", self._calls.hanging)
+        yield GaugeMetricFamily(
+            "bodega_unverified_seconds",
+            "Since the artifact of a version in memory was verified, for the one where that is longest ago.",
+            loaded.unverified_seconds,
+        )
+        scrubbed = CounterMetricFamily("bodega_scrubs", "Artifacts read again.", labels=["outcome"])
+        for outcome in sorted({"sound", *scrub.outcomes}):
+            scrubbed.add_metric([outcome], scrub.outcomes[outcome])
+        yield scrubbed
+        yield CounterMetricFamily("bodega_scrubbed_bytes", "Bytes of artifacts read again.", scrub.bytes_read)
+
+    def _catalog(self) -> Iterator[Metric]:
+        generation, age = self._routes.generation, self._routes.age_seconds
+        if generation is not None and age is not None:  # before the first contact there is nothing to tell
+            yield GaugeMetricFamily("bodega_catalog_generation", "Changes of the catalog that are known.", generation)
+            yield GaugeMetricFamily("bodega_catalog_age_seconds", "Since the catalog was heard.", age)
+
+
+def make_registry(routes: Routes, loaded: LoadedVersions, calls: Calls, scrub: Scrub) -> CollectorRegistry:
+    """Make the registry of one app: a process may have several."""
+    registry = CollectorRegistry()
+    registry.register(Parts(routes, loaded, calls, scrub))
+    return registry
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}})
+def metrics(request: Request) -> Response:
+    """Tell Prometheus how this process is."""
+    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
