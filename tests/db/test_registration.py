@@ -20,6 +20,7 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
+from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from penguins import classifier, example
@@ -87,35 +88,53 @@ def test_corrupt_bytes_in_the_way_are_set_aside(store: ModelStore, volume: Path)
     store.verify(again.digest, again.size_bytes)
 
 
-def register_once(settings: Settings, start: Any, results: Any) -> None:
+def register_once(settings: Settings, key: str | None, start: Any, results: Any) -> None:
     """Be one of many writers: get ready, wait for the others, register, tell the number."""
     store = ModelStore.connect(settings)
     X = np.arange(4.0).reshape(-1, 1)
     store.register(LinearRegression().fit(X, X[:, 0]), f"warm-up-{os.getpid()}", example=X)
     start.wait(timeout=300)
-    results.put(store.register(classifier(), "penguins", example=example(), actor=f"writer {os.getpid()}").number)
+    actor = f"writer {os.getpid()}"
+    version = store.register(classifier(), "penguins", example=example(), idempotency_key=key, actor=actor)
+    results.put(version.number)
     store.close()
+
+
+def register_at_once(settings: Settings, writers: int, key: str | None = None) -> list[int]:
+    """Register the same model from many processes at the same moment, and return the numbers they were told."""
+    classifier()
+    shared_rehearsal().start()
+    context = multiprocessing.get_context("fork")
+    start, results = context.Barrier(writers), context.Queue()
+    arguments = (settings, key, start, results)
+    processes = [context.Process(target=register_once, args=arguments) for _ in range(writers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * writers
+    return sorted(results.get(timeout=5) for _ in processes)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fifty_processes_get_fifty_numbers(make_settings: Callable[..., Settings], store: ModelStore) -> None:
     """Registering one name from fifty processes at once gives 1 to 50, none lost and none twice."""
-    classifier()
-    context = multiprocessing.get_context("fork")
-    start, results = context.Barrier(WRITERS), context.Queue()
-    settings = make_settings(pool_size=1)
-    writers = [context.Process(target=register_once, args=(settings, start, results)) for _ in range(WRITERS)]
-    for writer in writers:
-        writer.start()
+    numbers = register_at_once(make_settings(pool_size=1), WRITERS)
 
-    for writer in writers:
-        writer.join()
-    numbers = [results.get(timeout=5) for _ in writers]
+    assert numbers == list(range(1, WRITERS + 1))
+    assert sorted(version.number for version in store.versions("penguins")) == numbers
 
-    assert sorted(numbers) == list(range(1, WRITERS + 1))
-    assert sorted(version.number for version in store.versions("penguins")) == list(range(1, WRITERS + 1))
-    assert [writer.exitcode for writer in writers] == [0] * WRITERS
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_eight_processes_with_one_key_get_one_version(
+    make_settings: Callable[..., Settings], store: ModelStore
+) -> None:
+    """All are told the same number, and nothing is there twice."""
+    assert register_at_once(make_settings(pool_size=1), 8, "the key") == [1] * 8
+    assert [version.number for version in store.versions("penguins")] == [1]
+    assert store.register(classifier(), "penguins", example=example()).number == 2
 
 
 def test_threads_share_a_store(store: ModelStore) -> None:

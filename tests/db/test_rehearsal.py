@@ -3,8 +3,8 @@
 import os
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 
 import psutil
 import pytest
@@ -71,3 +71,35 @@ def test_what_keeps_it_from_starting_is_said(rehearsal: Rehearsal, store: ModelS
 
     assert "ulimit" in caught.value.advice
     rehearse(rehearsal, store, version)
+
+
+def test_a_fork_shares_the_process_and_survives_its_end(
+    rehearsal: Rehearsal, store: ModelStore, version: Version
+) -> None:
+    """Children ask their parent's process, many at once; one that finds it dead starts its own."""
+    rehearse(rehearsal, store, version)
+    parents = list(children())
+
+    assert in_forks(8, lambda: rehearse(rehearsal, store, version)) == [0] * 8
+    assert list(children()) == parents
+    rehearsal.close()
+    assert in_forks(1, lambda: rehearse(rehearsal, store, version)) == [0]
+
+
+def children() -> Iterator[psutil.Process]:
+    """Go through the processes that this one has started."""
+    yield from psutil.Process().children()
+
+
+def in_forks(count: int, work: Callable[[], None]) -> list[int]:
+    """Do something in many forks at once, and return their exit statuses."""
+    forks = []
+    for _ in range(count):
+        fork = os.fork()
+        if fork == 0:
+            with suppress(BaseException):
+                work()
+                os._exit(0)
+            os._exit(1)
+        forks.append(fork)
+    return [os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) for fork in forks]

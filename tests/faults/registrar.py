@@ -117,7 +117,7 @@ def serve(line: socket.socket) -> None:
     file = line.makefile("rw", encoding="utf-8")
     while request := file.readline():
         told, tell = os.pipe()
-        shared_rehearsal().start()  # a child whose request could not be sent has ended it
+        shared_rehearsal().start()  # for all children
         child = os.fork()
         if child == 0:
             # Calls that no fault is injected into: these two are not the registration's.
@@ -142,14 +142,9 @@ def attempt(request: dict[str, Any]) -> str:
     """Register once; return what came of it."""
     from bodega_db import registering as module
     from bodega_db.errors import BodegaError
-    from bodega_db.rehearsal import shared_rehearsal
     from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
 
-    # The process that rehearses is the parent's: only one child lives at a time, and each has a line of its own.
-    rehearsal: Any = shared_rehearsal()
-    rehearsal._owner = os.getpid()
-    rehearsal._process.poll = lambda: None
     module.RECONNECT_SECONDS = 2.0
     settings = Settings.read(database_url=request["url"], models=Path(request["volume"]), pool_size=1)
     with closing(ModelStore.connect(settings)) as store:

@@ -128,9 +128,12 @@ class Rehearsal:
             self.close()
             socket.send_fds(self._connect(), [b"F"], [file, line])
 
+    def _seems_alive(self) -> bool:
+        # A fork of the program shares its parent's process, which it cannot ask after: each request has its own line.
+        return self._owner != os.getpid() or (self._process is not None and self._process.poll() is None)
+
     def _connect(self) -> socket.socket:
-        inherited = self._owner != os.getpid()  # a fork of the program must not talk on its parent's line
-        if not inherited and self._socket is not None and self._process is not None and self._process.poll() is None:
+        if self._socket is not None and self._seems_alive():
             return self._socket
         self.close()
         self._owner = os.getpid()
