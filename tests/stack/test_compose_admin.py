@@ -28,3 +28,28 @@ def test_an_administrator_deletes_and_protects_what_the_lab_may_not(stack: Deplo
     assert "The database role may not do that" in gone.stdout
     assert f"quick@{number} is deleted" in deleted
     assert "of no use" in asked.stdout
+
+
+def test_an_administrator_checks_and_cleans_the_store(stack: Deployment) -> None:
+    """Every artifact is read, a deleted version's goes into the trash, and all of it beside containers that go on."""
+    number = register_quickly(stack)["number"]
+    stack.execute("lab", "bodega", "archive", f"quick@{number}")
+    administer(stack, "delete", f"quick@{number}", "--reason", "to leave an orphan")
+
+    before = stack.attempt("run", "--rm", "-T", "admin", "fsck", "--read-data")
+    administer(stack, "gc", "--apply", "--force")
+    after = administer(stack, "fsck", "--read-data")
+
+    assert before.returncode == 8
+    assert "orphan" in before.stdout
+    assert "orphan" not in after
+
+
+def test_the_owner_of_the_tables_looks_for_what_was_lost(stack: Deployment) -> None:
+    """`rebuild` needs the secrets that the migrations have, and finds that nothing is lost."""
+    register_quickly(stack)
+    secrets = stack.volumes / "secrets" / "migrate"
+
+    found = stack.compose("run", "--rm", "-T", "--volume", f"{secrets}:/run/secrets:ro", "admin", "rebuild", "--apply")
+
+    assert "nothing" in found.lower()

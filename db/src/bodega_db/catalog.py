@@ -1,6 +1,6 @@
 """Every SQL statement of Bodega: functions over a session that return records and never commit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -404,7 +404,7 @@ def _model(row: Row[Any]) -> ModelSummary:
     return ModelSummary(**row._mapping)
 
 
-def summary(row: Row[Any]) -> VersionSummary:
+def summary(row: Sequence[Any]) -> VersionSummary:
     """Make the record of a row that begins with the columns of SUMMARY, which stand in the record's own order."""
     model, number, status, sha256, *rest = row[: len(SUMMARY)]
     return VersionSummary(model, number, Status(status), Digest(sha256), *rest)

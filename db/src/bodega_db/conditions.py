@@ -30,7 +30,8 @@ def where(condition: Condition, *, model: str | None = None, metric: str | None 
     """Return what a version must fulfil; one that lacks the metric, param or tag fulfils no comparison with it.
 
     A statement over one `model` does not join the models; one that orders by a `metric` has joined that metric's row,
-    and passes over a version without a wanted tag before it looks at the version.
+    and passes over a version without a wanted tag before it looks at the version. Another metric brings its own row: a
+    version has one of a name at most, so that a join finds no version twice, and takes less to plan than EXISTS.
     """
     match condition.field:
         case "model" if model is not None:
@@ -68,8 +69,7 @@ def _any(element: Any) -> ColumnElement[bool]:
 
 def _metric(condition: Condition) -> ColumnElement[bool]:
     row = aliased(MetricRow)
-    found = select(1).where(row.version_id == VersionRow.id, row.name == condition.key)
-    return exists(found.where(_compare(row.value, condition)))
+    return and_(row.version_id == VersionRow.id, row.name == condition.key, _compare(row.value, condition))
 
 
 def _alias(condition: Condition) -> ColumnElement[bool]:

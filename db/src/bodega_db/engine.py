@@ -25,8 +25,8 @@ STATEMENT_SECONDS = 30
 SESSION = "-c timezone=UTC -c max_parallel_workers_per_gather=0 -c jit=off"
 IDLE_SECONDS = 10  # after which a connection is asked before it is used
 
-# An execution option of a statement whose best plan depends on its parameters. Others are planned once for all of them.
-PLAN_EACH_TIME = "bodega_plan_each_time"
+# For statements whose best plan depends on their parameters. Others are planned once for all of them.
+PLAN_EACH_TIME = "-c plan_cache_mode=force_custom_plan"
 
 READ_JSON = json.JSONDecoder().decode
 
@@ -62,14 +62,20 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 def create_catalog_engine(
-    url: str, pool_size: int = 10, *, patience: int | None = None, application: str = "bodega"
+    url: str,
+    pool_size: int = 10,
+    *,
+    patience: int | None = None,
+    application: str = "bodega",
+    for_searches: bool = False,
 ) -> Engine:
     """Open a pool of connections to Postgres; nothing is connected before the first use.
 
     A connection that died is replaced before it is used, waiting for one ends after ten seconds, and no statement
     runs longer than thirty. With patience, in whole seconds from 2, no wait is longer (for a free connection, for a
     new one, or for an answer), and Postgres ends a statement a second before; without, an answer that a silent
-    network has swallowed is waited for as long as TCP does.
+    network has swallowed is waited for as long as TCP does. Those for searches are in autocommit, and plan a statement,
+    which is prepared as ever, for the parameters that it is executed with.
     """
     try:
         parsed = make_url(url)
@@ -81,38 +87,30 @@ def create_catalog_engine(
         raise SettingsError(
             f"BODEGA_DATABASE_URL names {parsed.get_backend_name()}", "The catalog is Postgres 15 or later."
         )
+    session = f"{SESSION} {PLAN_EACH_TIME}" if for_searches else SESSION
     connecting = min(patience or CONNECT_SECONDS, CONNECT_SECONDS)
     engine = create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=0,
         json_deserializer=_read_json,
+        **({"isolation_level": "AUTOCOMMIT"} if for_searches else {}),
         pool_timeout=connecting,
         connect_args={
             "connect_timeout": connecting,
             "application_name": application,
-            "options": f"-c statement_timeout={patience - 1 if patience else STATEMENT_SECONDS}s {SESSION}",
+            "options": f"-c statement_timeout={patience - 1 if patience else STATEMENT_SECONDS}s {session}",
         },
     )
     if patience:
         _make_patient(engine, patience)
     _replace_dead_connections(engine)
-    _plan_each_time(engine)
     return engine
 
 
 def _read_json(data: bytes) -> Any:
     """Read what Postgres sends, which is UTF-8: json.loads guesses that for each value anew, half of its time."""
     return READ_JSON(data.decode())
-
-
-def _plan_each_time(engine: Engine) -> None:
-    @event.listens_for(engine, "do_execute")
-    def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-        if not context.execution_options.get(PLAN_EACH_TIME):
-            return False
-        cursor.execute(statement, parameters, prepare=False)
-        return True
 
 
 def _replace_dead_connections(engine: Engine) -> None:

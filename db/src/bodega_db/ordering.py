@@ -50,10 +50,9 @@ def read_order(text: str, model: str | None) -> Order:
     return Order(COLUMNS[name], None, text != name)
 
 
-def write_cursor(order: Order, place: Place, last: int) -> str:
+def write_cursor(order: Order, place: int | str, last: int) -> str:
     """Write where a page ended: the value that its last version is ordered by, and the version's id."""
-    written = place.isoformat() if isinstance(place, datetime) else str(place)
-    return base64.urlsafe_b64encode(json.dumps([str(order), written, last]).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps([str(order), str(place), last]).encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str, order: Order) -> tuple[Place, int]:

@@ -45,12 +45,14 @@ from bodega_db.watching import Tell, Watcher
 class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     """Register, list, choose, open and move model versions; safe to share between threads."""
 
-    def __init__(self, engine: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
+    def __init__(self, engine: Engine, searching: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
         self.artifacts = artifacts
         self.manifests = Manifests(artifacts.root)
         self.policy = policy
         self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._searcher = searching
+        self._model_ids: dict[str, int] = {}
         self._rehearsal = shared_rehearsal()
 
     @classmethod
@@ -59,12 +61,15 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
         A catalog that gives no answer for longer than the patience, in seconds, is taken to be away.
         """
-        engine = create_catalog_engine(settings.database_url.get_secret_value(), settings.pool_size, patience=patience)
-        return cls(engine, ArtifactStore(settings.models), Policy.of(settings))
+        url, size = settings.database_url.get_secret_value(), settings.pool_size
+        engine = create_catalog_engine(url, size, patience=patience)
+        searching = create_catalog_engine(url, max(1, size // 2), patience=patience, for_searches=True)
+        return cls(engine, searching, ArtifactStore(settings.models), Policy.of(settings))
 
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
+        self._searcher.dispose()
 
     def start_rehearsal(self) -> None:
         """Start the fresh process ahead of the first registration."""
@@ -116,8 +121,8 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """
         name = model and _existing_name(model)
         search = read_search(name, filter=filter, text=text, order=order, after=after, limit=limit)
-        with self._reading() as connection:
-            return find_page(connection, search)
+        with translate_errors(), self._searcher.connect() as connection:
+            return find_page(connection, search, self._model_ids)
 
     def get(self, name: str, number: int) -> Version:
         """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
