@@ -182,6 +182,21 @@ def test_what_cannot_be_searched_is_refused(store: ModelStore) -> None:
 
 
 @pytest.mark.usefixtures("versions")
+def test_a_model_that_has_another_row_meanwhile_is_found(
+    store: ModelStore, sql_connection: "psycopg.Connection[Any]"
+) -> None:
+    """A store that goes on over a catalog that was restored beneath it never shows another model's versions."""
+    order = {"model": "penguins", "order": "metrics.f1"}
+    assert len(store.versions(**order)) == 3
+
+    sql_connection.execute("SET session_replication_role = replica")
+    for name, other in (("penguins", "dolphins"), ("whales", "penguins")):
+        sql_connection.execute("UPDATE model SET name = %s WHERE name = %s", (other, name))
+
+    assert [version.metrics["f1"] for version in store.versions(**order)] == [0.6]
+
+
+@pytest.mark.usefixtures("versions")
 def test_a_search_that_takes_too_long_is_ended_with_its_reason(
     connect: Callable[..., ModelStore], database_url: str
 ) -> None:

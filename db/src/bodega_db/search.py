@@ -80,11 +80,13 @@ def find_page(session: catalog.Reading, search: Search, ids: dict[str, int]) -> 
 
     `ids` keeps those of models that were searched before, which saves asking for them; the statement holds them right.
     """
-    known = search.model in ids
+    known = None if search.model is None else ids.get(search.model)
     rows = _execute(session, search, ids)
     if not rows and search.model is not None:
-        ids[search.model] = catalog.get_model_id(session, search.model)
-        rows = _execute(session, search, ids) if known else rows
+        model_id = catalog.get_model_id(session, search.model)
+        if known not in (None, model_id):  # another database stands where that one was
+            ids[search.model] = model_id
+            rows = _execute(session, search, ids)
     page = rows[: search.limit]
     last = page[-1] if len(rows) > len(page) else None
     return VersionPage(
