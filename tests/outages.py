@@ -173,8 +173,8 @@ def swallow_question(link: Link, _message: bytes) -> bool:
 def swallow_answer(link: Link, message: bytes) -> bool:
     """Let this message through, and nothing after it, and leave the connection open."""
     assert link.server is not None
+    link.frozen = True  # first, since the answer may come before this goes on
     link.server.sendall(message)
-    link.frozen = True
     return True
 
 

@@ -1,7 +1,7 @@
 """The verbs of a catalog in any order, against a plain reading of their rules: a state machine by hypothesis.
 
 Each run has two models of its own in one catalog. After every step all that can be asked of them is what the oracle
-says: versions, places, aliases, choices, and the history. `BODEGA_STATE_RUNS=300` makes it a longer search.
+says: versions, places, aliases, choices, and the history. `STATE_RUNS=300` makes it a longer search.
 """
 
 import os
@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sklearn.linear_model import LogisticRegression
 
-RUNS = int(os.environ.get("BODEGA_STATE_RUNS", "30"))
+RUNS = int(os.environ.get("STATE_RUNS", "30"))
 STEPS = 30
 SERVED, RETIRED = ("candidate", "production"), ("archived", "quarantined")
 

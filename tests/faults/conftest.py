@@ -1,5 +1,6 @@
-"""A new store for each fault, however many a test makes."""
+"""A new store for each fault, however many a test makes, and whether all faults are asked for or a sample."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -10,6 +11,7 @@ import pytest
 from conftest import create_database
 from psycopg import sql
 
+ALL = os.environ.get("FAULTS") == "all"
 Fresh = Callable[[], tuple[str, Path]]
 
 

@@ -19,12 +19,13 @@ from bodega_db.store import ModelStore
 from processes import ApiProcess, api_process
 from sklearn.linear_model import Ridge
 
+from .conftest import ALL
 from .invariant import check_invariant
 from .registrar import NAME, register
-from .test_registration import ALL
 
 LARGE, FLIPS = 1_000_000, 10_000
 SECONDS = 30.0 if ALL else 4.0
+PATIENCE = 15
 HUGE = 2**40
 ROWS = {"rows": [{"x0": 1.0}]}
 
@@ -185,6 +186,7 @@ def vandalise(path: Path, good: bytes, bad: bytes, ended: threading.Event) -> No
 
     while not ended.is_set():
         dice.choice([swap, rewrite, cut, link])(dice.choice([good, bad]))
+        time.sleep(dice.random() * 0.01)
         swap(good)
         time.sleep(dice.random() * 0.02)
     swap(good)
@@ -203,8 +205,9 @@ def test_an_artifact_that_changes_while_it_is_loaded_never_answers_wrong(
     vandal = threading.Thread(target=vandalise, args=(path, good, bad, ended))
     vandal.start()
     outcomes: Counter[str] = Counter()
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
+    began = time.monotonic()
+    # On a machine that is busy it goes on until the hash was what told the difference.
+    while (spent := time.monotonic() - began) < SECONDS or ("sha256" not in outcomes and spent < PATIENCE * SECONDS):
         response = cramped.predict(ROWS, model=NAME)
         answer = response.json()
         if response.status_code == 200:

@@ -2,10 +2,9 @@
 
 A step is a message that the program sends and whose answer it waits for. The connection breaks before Postgres hears
 of it, or after it did what it was told, or falls silent; or Postgres itself is killed. Here the rarer ones meet a sample
-of the steps; `BODEGA_FAULTS=all ./bodega test tests/faults` takes them all.
+of the steps; `FAULTS=all ./bodega test tests/faults` takes them all.
 """
 
-import os
 import threading
 import time
 from collections import Counter
@@ -33,11 +32,10 @@ from outages import (
     swallow_question,
 )
 
-from .conftest import Fresh
+from .conftest import ALL, Fresh
 from .invariant import check_invariant
 from .registrar import NAME, register
 
-ALL = os.environ.get("BODEGA_FAULTS") == "all"
 KEY = "the key"
 PATIENCE_SECONDS = 2
 pytestmark = pytest.mark.slow

@@ -1,10 +1,9 @@
 """A registration that is killed, or refused by the system, at each of its system calls.
 
 After each the invariant holds, a retry with the same key gives exactly one version, and the invariant holds again. Here
-a sample of the calls is taken; `BODEGA_FAULTS=all ./bodega test tests/faults` takes them all.
+a sample of the calls is taken; `FAULTS=all ./bodega test tests/faults` takes them all.
 """
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ from bodega_db.fsck import Sort
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 
-from .conftest import Fresh
+from .conftest import ALL, Fresh
 from .invariant import check_invariant
 from .registrar import NAME, Registrar, register, running_registrar
 
-ALL = os.environ.get("BODEGA_FAULTS") == "all"
 FILES = ("openat", "write", "fsync", "fchmod", "link", "linkat", "rename", "unlink", "mkdir", "close", "newfstatat")
 READS = ("read", "lseek", "memfd_create", "fcntl", "getdents64")
 LINES = ("socket", "connect", "sendto", "recvfrom", "sendmsg", "poll", "socketpair")

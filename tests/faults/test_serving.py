@@ -4,7 +4,6 @@ What is answered is right, or a problem that says the catalog does not answer; w
 refused is answered as soon as Postgres is there again.
 """
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,7 +27,8 @@ from outages import (
     wait_for,
 )
 
-ALL = os.environ.get("BODEGA_FAULTS") == "all"
+from .conftest import ALL
+
 BODY = {"rows": [GENTOO]}
 STEPS = 6
 OF_BODEGA = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'bodega%'"
