@@ -116,9 +116,9 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20) -> bool:
 def test_a_crowd_before_a_hanging_model_holds_up_nobody(api: ApiProcess) -> None:
     """While more requests wait for it than there are threads, a steady model answers each of a hundred."""
     with ThreadPoolExecutor(CROWD) as crowd:
+        begun = time.monotonic()
         waiting = [crowd.submit(ask, api, "moody", moods.HANG) for _ in range(CROWD)]
         time.sleep(0.5)
-        begun = time.monotonic()
         steady = [ask(api, "steady").status_code for _ in range(20)]
         meanwhile = sum(not future.done() for future in waiting)
         took = time.monotonic() - begun

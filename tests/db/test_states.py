@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sklearn.linear_model import LogisticRegression
 
-RUNS = int(os.environ.get("STATE_RUNS", "30"))
+RUNS = int(os.environ.get("STATE_RUNS", "15"))
 STEPS = 30
 SERVED, RETIRED = ("candidate", "production"), ("archived", "quarantined")
 

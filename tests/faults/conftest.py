@@ -1,6 +1,5 @@
-"""A new store for each fault, however many a test makes, and whether all faults are asked for or a sample."""
+"""A new store for each fault, however many a test makes."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -11,7 +10,6 @@ import pytest
 from conftest import create_database
 from psycopg import sql
 
-ALL = os.environ.get("FAULTS") == "all"
 Fresh = Callable[[], tuple[str, Path]]
 
 

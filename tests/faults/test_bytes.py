@@ -16,10 +16,10 @@ from bodega_db.errors import ArtifactError
 from bodega_db.formats import Policy, dump, load
 from bodega_db.records import Digest
 from bodega_db.store import ModelStore
+from extent import ALL
 from processes import ApiProcess, api_process
 from sklearn.linear_model import Ridge
 
-from .conftest import ALL
 from .invariant import check_invariant
 from .registrar import NAME, register
 

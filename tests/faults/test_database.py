@@ -19,6 +19,7 @@ from bodega_db.errors import CatalogUnavailableError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import create_database
+from extent import ALL
 from outages import (
     Forwarder,
     Link,
@@ -32,7 +33,7 @@ from outages import (
     swallow_question,
 )
 
-from .conftest import ALL, Fresh
+from .conftest import Fresh
 from .invariant import check_invariant
 from .registrar import NAME, register
 

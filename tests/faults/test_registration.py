@@ -14,8 +14,9 @@ import pytest
 from bodega_db.fsck import Sort
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from extent import ALL
 
-from .conftest import ALL, Fresh
+from .conftest import Fresh
 from .invariant import check_invariant
 from .registrar import NAME, Registrar, register, running_registrar
 

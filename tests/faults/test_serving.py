@@ -15,6 +15,7 @@ import pytest
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import Api
+from extent import ALL
 from gallery import GENTOO, ask, enter, penguins, problem_of, weaker_penguins
 from outages import (
     Meet,
@@ -26,8 +27,6 @@ from outages import (
     swallow_question,
     wait_for,
 )
-
-from .conftest import ALL
 
 BODY = {"rows": [GENTOO]}
 STEPS = 6

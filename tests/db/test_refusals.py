@@ -1,0 +1,241 @@
+"""Files that are refused before anything is constructed: formats, broken ones, types that nobody reviewed."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sklearn
+from bodega_db import formats
+from bodega_db.errors import DeserialiseError, FormatNotAllowedError, UntrustedTypeError
+from bodega_db.formats import Policy
+from fitting import fit_tree
+from model_files import read, written
+from sklearn.preprocessing import FunctionTransformer
+
+
+def test_joblib_is_refused_before_the_file_is_touched() -> None:
+    """Where the policy allows only skops, a joblib file is not even read."""
+    closed = io.BytesIO()
+    closed.close()
+
+    with pytest.raises(FormatNotAllowedError, match="does not load joblib, only skops"):
+        formats.load(closed, "joblib", Policy())
+
+
+@pytest.mark.parametrize("act", [lambda: written(1, "onnx"), lambda: read(b"", "onnx")], ids=["dump", "load"])
+def test_a_format_that_does_not_exist_is_named(act: Callable[[], Any]) -> None:
+    """An unknown format is refused with the list of those there are."""
+    with pytest.raises(FormatNotAllowedError, match="no format 'onnx'; there are skops, joblib"):
+        act()
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (lambda content: b"", "BadZipFile"),
+        (lambda content: b"not a model", "BadZipFile"),
+        (lambda content: content[: len(content) // 2], "BadZipFile"),
+        (lambda content: crafted({"__class__": "dict"}), "KeyError"),
+        (lambda content: crafted(7), "AttributeError"),
+        (lambda content: archive("[" * 100_000), "RecursionError"),
+        (
+            lambda content: crafted(node("JsonNode", "builtins", "str", content="1"), protocol=99),
+            "ValueError",
+        ),
+        (
+            lambda content: crafted(node("NdArrayNode", "numpy", "ndarray", type="numpy", file="0.npy")),
+            "KeyError",
+        ),
+    ],
+    ids=["empty", "text", "half", "no-loader", "no-tree", "too-deep", "newer-skops", "missing-member"],
+)
+def test_a_broken_file_is_an_error_that_names_the_cause(damage: Any, cause: str) -> None:
+    """Whatever fails in the loader comes out as one error with the original's name."""
+    with pytest.raises(DeserialiseError, match=cause) as caught:
+        read(damage(written(fit_tree().model)))
+
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", b"\x80\x04N"], ids=["empty", "text", "half"])
+def test_a_broken_joblib_file_is_the_same_error(content: bytes) -> None:
+    """The joblib loader's failures come out as the same error."""
+    with pytest.raises(DeserialiseError, match="joblib file could not be turned into a model"):
+        read(content, "joblib")
+
+
+# --- crafted files ---------------------------------------------------------------------------------------
+
+
+def node(loader: str, module: str, name: str, **rest: Any) -> dict[str, Any]:
+    """Return one node of a skops schema."""
+    return {"__class__": name, "__module__": module, "__loader__": loader, **rest}
+
+
+def text(value: str) -> dict[str, Any]:
+    """Return the node of a string."""
+    return node("JsonNode", "builtins", "str", content=json.dumps(value))
+
+
+def several(kind: str, *items: Any) -> dict[str, Any]:
+    """Return the node of a list or a tuple."""
+    return node(f"{kind.title()}Node", "builtins", kind, content=list(items))
+
+
+def dictionary(**items: Any) -> dict[str, Any]:
+    """Return the node of a dictionary with text keys."""
+    keys = several("list", *[node("TypeNode", "builtins", "str") for _ in items])
+    return node("DictNode", "builtins", "dict", content=items, key_types=keys)
+
+
+def partial(func: dict[str, Any], *args: Any) -> dict[str, Any]:
+    """Return the node of a functools.partial."""
+    nothing = node("JsonNode", "builtins", "str", content="null")
+    content = {"func": func, "args": several("tuple", *args), "kwds": dictionary(), "namespace": nothing}
+    return node("PartialNode", "functools", "partial", content=content)
+
+
+def crafted(schema: Any, protocol: int = 2) -> bytes:
+    """Return a skops file with the schema and nothing else."""
+    if isinstance(schema, dict):
+        schema |= {"protocol": protocol, "_skops_version": "0.16.0"}
+    return archive(json.dumps(schema))
+
+
+def archive(schema: str) -> bytes:
+    """Return a zip file that holds the text as its schema."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("schema.json", schema)
+    return buffer.getvalue()
+
+
+def calling(module: str, name: str, *args: dict[str, Any]) -> dict[str, Any]:
+    """Return a node that calls the function with the arguments while it is constructed."""
+    return node("ConstructorFromReduceNode", module, name, content=several("tuple", *args))
+
+
+def touching(path: Path) -> dict[str, dict[str, Any]]:
+    """Return, by what it asks for, nodes of which each would create the file if it were constructed."""
+    command = text(f"touch {path}")
+    python = text(f"open({str(path)!r}, 'w').close()")
+    argv = several("list", text("touch"), text(str(path)))
+    return {
+        "os.system": calling("os", "system", command),
+        "posix.system": calling("posix", "system", command),
+        "builtins.eval": calling("builtins", "eval", python),
+        "builtins.exec": calling("builtins", "exec", python),
+        "subprocess.Popen": calling("subprocess", "Popen", argv),
+        "subprocess.check_call": calling("subprocess", "check_call", argv),
+    }
+
+
+def holding(evil: dict[str, Any]) -> dict[str, Any]:
+    """Return a fitted-looking FunctionTransformer that holds the node as its function."""
+    attributes = dictionary(func=evil, kw_args=dictionary(), _sklearn_version=text(sklearn.__version__))
+    return node("ObjectNode", "sklearn.preprocessing._function_transformer", "FunctionTransformer", content=attributes)
+
+
+@pytest.mark.parametrize("wrap", [lambda n: n, holding, lambda n: several("list", n)], ids=["bare", "held", "listed"])
+@pytest.mark.parametrize("name", sorted(touching(Path())))
+def test_a_crafted_file_is_refused_before_it_can_act(tmp_path: Path, name: str, wrap: Any) -> None:
+    """A file that names a function which runs code is refused by name, and the function was not called."""
+    canary = tmp_path / "canary"
+
+    with pytest.raises(UntrustedTypeError) as caught:
+        read(crafted(wrap(touching(canary)[name])))
+
+    assert caught.value.types == (name,)
+    assert name in str(caught.value)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", ["os.system", "builtins.exec", "subprocess.check_call"])
+def test_the_crafted_files_are_dangerous_indeed(tmp_path: Path, name: str) -> None:
+    """The same file does run its code where somebody trusts the name: the refusal is all that stands between."""
+    canary = tmp_path / "canary"
+
+    read(crafted(touching(canary)[name]), policy=Policy(trusted_types=frozenset({name})))
+
+    assert canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("evil", "name"),
+    [
+        (node("FunctionNode", "os", "system"), "os.system"),
+        (node("TypeNode", "builtins", "eval"), "builtins.eval"),
+        (node("TypeNode", "subprocess", "Popen"), "subprocess.Popen"),
+        (node("ObjectNode", "subprocess", "Popen"), "subprocess.Popen"),
+        (
+            node("OperatorFuncNode", "operator", "methodcaller", attrs=several("tuple", text("f"))),
+            "operator.methodcaller",
+        ),
+        (partial(node("FunctionNode", "os", "system"), text("true")), "functools.partial"),
+        (partial(node("FunctionNode", "numpy", "log1p")), "functools.partial"),
+        (several("list", node("TypeNode", "functools", "partial")), "functools.partial"),
+        (
+            calling("functools", "partial", node("FunctionNode", "sklearn.utils.validation", "check_array")),
+            "functools.partial",
+        ),
+        (node("ObjectNode", "__main__", "Shift"), "__main__.Shift"),
+        (node("ObjectNode", "somewhere.else", "Shift"), "somewhere.else.Shift"),
+        (
+            node(
+                "RandomGeneratorNode",
+                "numpy.random",
+                "Generator",
+                content={"bit_generator": dictionary(bit_generator=text("seed")), "seed_seq": dictionary()},
+            ),
+            "numpy.random.seed",
+        ),
+    ],
+)
+def test_every_way_to_name_a_type_is_audited(evil: dict[str, Any], name: str) -> None:
+    """Whichever loader a crafted file chooses, the type is refused by its name."""
+    with pytest.raises(UntrustedTypeError) as caught:
+        read(crafted(holding(evil)))
+
+    assert name in caught.value.types
+
+
+def test_a_reviewed_partial_does_not_open_the_door_to_others() -> None:
+    """functools.partial around check_array is loaded; one more partial around something else refuses the file."""
+    reviewed = partial(node("FunctionNode", "sklearn.utils.validation", "check_array"))
+    other = partial(node("FunctionNode", "numpy", "add"))
+
+    loaded = read(crafted(holding(reviewed)))
+
+    assert isinstance(loaded, FunctionTransformer)
+    with pytest.raises(UntrustedTypeError, match=r"functools\.partial"):
+        read(crafted(several("list", holding(reviewed), holding(other))))
+
+
+def test_a_partial_cannot_borrow_the_name_of_a_reviewed_function() -> None:
+    """A node that carries the id of another one stands for that one: its own name counts for nothing."""
+    add = node("FunctionNode", "numpy", "add", __id__=1)
+    borrowed = partial(node("FunctionNode", "sklearn.utils.validation", "check_array", __id__=1))
+
+    with pytest.raises(UntrustedTypeError, match=r"functools\.partial"):
+        read(crafted(several("list", add, borrowed)))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        (("__main__", "Shift"), "defined in a notebook"),
+        (("subprocess", "Popen"), "Python's own"),
+        (("my_package.parts", "Shift"), "BODEGA_TRUSTED_TYPES='[\"my_package.parts.Shift\"]'"),
+        (("sklearn.metrics._scorer", "_Scorer"), "best_estimator_"),
+    ],
+)
+def test_the_refusal_says_what_to_do_next(name: tuple[str, str], advice: str) -> None:
+    """Each kind of type gets the advice that helps."""
+    with pytest.raises(UntrustedTypeError) as caught:
+        read(crafted(node("ObjectNode", *name)))
+
+    assert advice in str(caught.value)
