@@ -117,7 +117,7 @@ def release(
 
 
 def _told(version: Version, loaded: Loaded) -> VersionDetail:
-    return version_detail(version, loaded.failure(version))
+    return version_detail(version, loaded.failure(version), loaded.peek(version))
 
 
 # --- words -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from bodega_db.records import ModelSummary, Version, VersionPage, VersionSummary
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from bodega_api.engines import Engine
 from bodega_api.loaded import LoadedVersions, LoadFailure
 from bodega_api.problems import type_and_title
 
@@ -68,6 +69,15 @@ class ModelAnswer(BaseModel):
     versions: list[VersionAnswer]
 
 
+class Serving(BaseModel):
+    """How this replica answers for a version that it has in memory."""
+
+    plan: bool = Field(description="whether it answers by direct arithmetic in place of the model (docs/plans.md)")
+    why_no_plan: str | None = Field(
+        default=None, description="why the model itself answers", exclude_if=lambda why: why is None
+    )
+
+
 class VersionDetail(VersionAnswer):
     """A version with everything needed to trust, call and reproduce it."""
 
@@ -76,6 +86,9 @@ class VersionDetail(VersionAnswer):
     params: dict[str, Any]
     environment: dict[str, Any]
     lineage: dict[str, Any]
+    serving: Serving | None = Field(
+        default=None, description="there while this replica has the version in memory", exclude_if=lambda it: it is None
+    )
 
 
 class PredictionAnswer(BaseModel):
@@ -114,7 +127,7 @@ class HealthAnswer(BaseModel):
     )
 
 
-def list_response(page: VersionPage, loaded: LoadedVersions, fields: Fields | None) -> Response:
+def list_response(page: VersionPage, loaded: LoadedVersions[Engine], fields: Fields | None) -> Response:
     """Answer with a page of versions, straight from the records: a list has many, and each was checked when written."""
     versions = [_listed(version, loaded.failure(version), fields) for version in page.versions]
     return Response(
@@ -135,9 +148,10 @@ def version_answer(version: VersionSummary, failure: LoadFailure | None) -> Vers
     return VersionAnswer(**version.to_dict(), problem=load_problem(failure))
 
 
-def version_detail(version: Version, failure: LoadFailure | None) -> VersionDetail:
-    """Turn a record into everything known about it."""
-    return VersionDetail(**version.to_dict(), problem=load_problem(failure))
+def version_detail(version: Version, failure: LoadFailure | None, engine: Engine | None) -> VersionDetail:
+    """Turn a record into everything known about it, with how it is served if it is in memory."""
+    serving = None if engine is None else Serving(plan=engine.plan is not None, why_no_plan=engine.why_no_plan or None)
+    return VersionDetail(**version.to_dict(), problem=load_problem(failure), serving=serving)
 
 
 def load_problem(failure: LoadFailure | None) -> LoadProblem | None:

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 
+from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
@@ -13,6 +13,8 @@ from bodega_api import administration, choices, health, history, metrics, models
 from bodega_api.calls import Calls
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
+from bodega_api.engines import Engine, Tally
+from bodega_api.fast import FastPath, Receive, Scope, Send
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import install_problem_handlers
 from bodega_api.routing import Routes
@@ -21,6 +23,21 @@ from bodega_api.scrubbing import Scrub
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
 CATALOG_SECONDS = 3
 DESCRIPTION = "Model versions from the catalog, verified before they are loaded. Every answer names its source."
+
+
+class Application(FastAPI):
+    """The app, with a fast path before it for predictions that need nothing but what is in memory."""
+
+    fast_path: FastPath | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if self.fast_path and scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+            rest = await self.fast_path.answer(scope, receive, send)
+            if rest is None:
+                return
+            receive = rest
+        await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -32,7 +49,12 @@ def create_app(settings: Settings) -> FastAPI:
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
     routes = Routes(store, settings.max_stale)
-    loaded = LoadedVersions(partial(store.open, rehearse=True), settings.cache_bytes)
+    tally = Tally()
+
+    def open_engine(version: Version) -> Engine:
+        return Engine.start(store.open(version, rehearse=True), version, tally)
+
+    loaded = LoadedVersions(open_engine, settings.cache_bytes)
 
     calls = Calls(settings.predict_seconds)
     scrub = Scrub(
@@ -55,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         store.close()
         writing_store.close()
 
-    app = FastAPI(
+    app = Application(
         title="Bodega",
         version=version("bodega-api"),
         description=DESCRIPTION,
@@ -68,15 +90,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = store
     app.state.routes = routes
     app.state.loaded = loaded
+    app.state.tally = tally
     app.state.calls = calls
     app.state.scrub = scrub
-    app.state.metrics = metrics.make_registry(routes, loaded, calls, scrub)
+    app.state.metrics = metrics.make_registry(routes, loaded, tally, calls, scrub)
     for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:
         app.state.token = token
         app.state.writing_store = writing_store
         app.include_router(administration.router)
+    app.fast_path = FastPath(app)
     add_documentation(app)
     install_problem_handlers(app)
     return app

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from bodega_api.body import check_media_type, collect_body
 from bodega_api.calls import Calls
+from bodega_api.engines import Engine
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import BodyError, ParameterError
 from bodega_api.routing import Routes
@@ -29,9 +30,9 @@ def get_routes(request: Request) -> Routes:
     return cast("Routes", request.app.state.routes)
 
 
-def get_loaded(request: Request) -> LoadedVersions:
+def get_loaded(request: Request) -> LoadedVersions[Engine]:
     """Return the app's loaded versions."""
-    return cast("LoadedVersions", request.app.state.loaded)
+    return cast("LoadedVersions[Engine]", request.app.state.loaded)
 
 
 def get_calls(request: Request) -> Calls:
@@ -46,7 +47,7 @@ def get_settings(request: Request) -> Settings:
 
 Store = Annotated[ModelStore, Depends(get_store)]
 Choices = Annotated[Routes, Depends(get_routes)]
-Loaded = Annotated[LoadedVersions, Depends(get_loaded)]
+Loaded = Annotated[LoadedVersions[Engine], Depends(get_loaded)]
 ModelCalls = Annotated[Calls, Depends(get_calls)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
 

@@ -10,12 +10,23 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Generic, Protocol, TypeVar
 
 from bodega_db.errors import BodegaError, CatalogUnavailableError
 from bodega_db.records import Version, VersionSummary
-from bodega_db.runner import Runner
 
 Key = tuple[str, int, str]
+
+
+class Model(Protocol):
+    """What is kept for a version."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+
+
+M = TypeVar("M", bound=Model)
 MOST_FAILURES = 1000
 LOADS_AT_ONCE = 4  # each may take as much memory as its model, twice
 
@@ -29,11 +40,11 @@ class LoadFailure:
 
 
 @dataclass(slots=True)
-class Kept:
+class Kept(Generic[M]):
     """A version in memory, and when its artifact was last found to be the registered one, by the monotonic clock."""
 
     version: Version
-    runner: Runner
+    model: M
     verified_at: float = field(default_factory=time.monotonic)
 
 
@@ -42,50 +53,60 @@ def key_of(version: VersionSummary) -> Key:
     return (version.model, version.number, version.digest.hex)
 
 
-class LoadedVersions:
-    """Runners by version, the least recently used leaving first; safe to share between threads.
+class LoadedVersions(Generic[M]):
+    """Models by version, the least recently used leaving first; safe to share between threads.
 
     The bytes are verified at every load; after a failed one the next request tries again.
     """
 
-    def __init__(self, load: Callable[[Version], Runner], capacity_bytes: int) -> None:
+    def __init__(self, load: Callable[[Version], M], capacity_bytes: int) -> None:
         self._load = load
         self._loaders = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="load")
         self._capacity = capacity_bytes
-        self._kept: OrderedDict[Key, Kept] = OrderedDict()
-        self._loading: dict[Key, Future[Runner]] = {}
+        self._kept: OrderedDict[Key, Kept[M]] = OrderedDict()
+        self._loading: dict[Key, Future[M]] = {}
         self._failures: OrderedDict[Key, LoadFailure] = OrderedDict()
         self._lock = threading.Lock()
         self.loads = 0
         self.failed_loads = 0
 
-    def get(self, version: Version) -> Runner:
-        """Return the runner of a version, loading it if need be; raise what loading raises, to all who wait."""
+    def get(self, version: Version) -> M:
+        """Return the model of a version, loading it if need be; raise what loading raises, to all who wait."""
         return self.request(version).result()
 
-    def request(self, version: Version) -> "Future[Runner]":
-        """Return what has the runner of a version, now or once it is loaded; nobody who waits can cancel the load."""
+    def request(self, version: Version) -> "Future[M]":
+        """Return what has the model of a version, now or once it is loaded; nobody who waits can cancel the load."""
         key = key_of(version)
         with self._lock:
             waiting = self._loading.get(key)
             if waiting is None:
-                waiting = Future[Runner]()
+                waiting = Future[M]()
                 waiting.set_running_or_notify_cancel()
                 if key in self._kept:
                     self._kept.move_to_end(key)
-                    waiting.set_result(self._kept[key].runner)
+                    waiting.set_result(self._kept[key].model)
                 else:
                     self._loading[key] = waiting
                     self._loaders.submit(self._load_for_all, key, version, waiting)
         return waiting
 
+    def peek(self, version: VersionSummary) -> M | None:
+        """Return the model of a version that is in memory, or None; nothing is loaded, and it counts as a use."""
+        key = key_of(version)
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None:
+                return None
+            self._kept.move_to_end(key)
+            return kept.model
+
     def close(self) -> None:
         """Begin no further load."""
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
-    def _load_for_all(self, key: Key, version: Version, result: "Future[Runner]") -> None:
+    def _load_for_all(self, key: Key, version: Version, result: "Future[M]") -> None:
         try:
-            runner = self._load(version)
+            model = self._load(version)
         except BaseException as exc:  # noqa: BLE001 (whoever waits raises it)
             with self._lock:
                 del self._loading[key]
@@ -97,11 +118,11 @@ class LoadedVersions:
             del self._loading[key]
             self._failures.pop(key, None)
             self.loads += 1
-            self._keep(key, Kept(version, runner))
-        result.set_result(runner)
+            self._keep(key, Kept(version, model))
+        result.set_result(model)
 
-    def _keep(self, key: Key, kept: Kept) -> None:
-        if kept.runner.size_bytes > self._capacity:
+    def _keep(self, key: Key, kept: Kept[M]) -> None:
+        if kept.model.size_bytes > self._capacity:
             return  # it answers this once; making room would only drive out all others
         self._kept[key] = kept
         while self._size() > self._capacity:
@@ -154,7 +175,7 @@ class LoadedVersions:
             return self._size()
 
     def _size(self) -> int:
-        return sum(kept.runner.size_bytes for kept in self._kept.values())
+        return sum(kept.model.size_bytes for kept in self._kept.values())
 
     @property
     def references(self) -> list[str]:

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from bodega_api.calls import Calls
 from bodega_api.dependencies import only_parameters
+from bodega_api.engines import Engine, Tally
 from bodega_api.loaded import LoadedVersions
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
@@ -19,8 +20,10 @@ router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 class Parts(Collector):
     """The parts of one app, as metrics (docs/metrics.md)."""
 
-    def __init__(self, routes: Routes, loaded: LoadedVersions, calls: Calls, scrub: Scrub) -> None:
-        self._routes, self._loaded, self._calls, self._scrub = routes, loaded, calls, scrub
+    def __init__(
+        self, routes: Routes, loaded: LoadedVersions[Engine], tally: Tally, calls: Calls, scrub: Scrub
+    ) -> None:
+        self._routes, self._loaded, self._tally, self._calls, self._scrub = routes, loaded, tally, calls, scrub
 
     def collect(self) -> Iterator[Metric]:
         """Read the parts."""
@@ -32,6 +35,7 @@ class Parts(Collector):
         loads.add_metric(["loaded"], loaded.loads)
         loads.add_metric(["failed"], loaded.failed_loads)
         yield loads
+        yield from self._predictions()
         yield GaugeMetricFamily("bodega_hanging_calls", "Predictions that did not return in time.", self._calls.hanging)
         yield GaugeMetricFamily(
             "bodega_unverified_seconds",
@@ -44,6 +48,15 @@ class Parts(Collector):
         yield scrubbed
         yield CounterMetricFamily("bodega_scrubbed_bytes", "Bytes of artifacts read again.", scrub.bytes_read)
 
+    def _predictions(self) -> Iterator[Metric]:
+        tally = self._tally
+        answers = CounterMetricFamily("bodega_answers", "Batches of rows that were answered.", labels=["by"])
+        answers.add_metric(["plan"], tally.planned)
+        answers.add_metric(["model"], tally.native)
+        yield answers
+        yield CounterMetricFamily("bodega_plan_checks", "Answers of plans that were compared.", tally.compared)
+        yield CounterMetricFamily("bodega_plans_retired", "Plans that differed from their model.", tally.retired)
+
     def _catalog(self) -> Iterator[Metric]:
         generation, age = self._routes.generation, self._routes.age_seconds
         if generation is not None and age is not None:  # before the first contact there is nothing to tell
@@ -51,10 +64,12 @@ class Parts(Collector):
             yield GaugeMetricFamily("bodega_catalog_age_seconds", "Since the catalog was heard.", age)
 
 
-def make_registry(routes: Routes, loaded: LoadedVersions, calls: Calls, scrub: Scrub) -> CollectorRegistry:
+def make_registry(
+    routes: Routes, loaded: LoadedVersions[Engine], tally: Tally, calls: Calls, scrub: Scrub
+) -> CollectorRegistry:
     """Make the registry of one app: a process may have several."""
     registry = CollectorRegistry()
-    registry.register(Parts(routes, loaded, calls, scrub))
+    registry.register(Parts(routes, loaded, tally, calls, scrub))
     return registry
 
 

@@ -59,4 +59,4 @@ def get_version(
 ) -> VersionDetail:
     """Return a version with its signature, golden rows, environment and lineage."""
     version = store.get(name, number)
-    return version_detail(version, loaded.failure(version))
+    return version_detail(version, loaded.failure(version), loaded.peek(version))

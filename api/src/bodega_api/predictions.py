@@ -87,14 +87,14 @@ async def predict(
     asked = await run_in_threadpool(_read, body, routes, model, version, output, settings.max_rows)
     resolution = asked.route.resolution
     chosen = resolution.version
-    runner = await asyncio.wrap_future(loaded.request(chosen))
+    engine = await asyncio.wrap_future(loaded.request(chosen))
 
     def work() -> bytes:
-        predictions = runner.predict(asked.checked.columns, asked.method)
-        return orjson.dumps(_answer(resolution, asked.method, predictions, asked.checked.warnings))
+        predictions = engine.predict(asked.checked.columns, asked.method)
+        return orjson.dumps(answer_of(resolution, asked.method, predictions, asked.checked.warnings))
 
     answer = await calls.run(key_of(chosen), work)
-    return Response(answer, media_type="application/json", headers=_freshness(asked.route))
+    return Response(answer, media_type="application/json", headers=freshness(asked.route))
 
 
 class Asked(NamedTuple):
@@ -112,11 +112,12 @@ def _read(body: bytes, routes: Routes, model: str | None, version: str | None, o
     return Asked(route, check_output(signature, output), check_input(rows, signature, most))
 
 
-def _freshness(route: Route) -> dict[str, str]:
+def freshness(route: Route) -> dict[str, str]:
+    """Return the headers that tell how fresh the choice of the version is."""
     return {"Bodega-Generation": str(route.generation), "Bodega-Snapshot-Age": f"{route.age_seconds:.1f}"}
 
 
-def _answer(resolution: Resolution, method: str, predictions: list[Any], warnings: list[str]) -> dict[str, Any]:
+def answer_of(resolution: Resolution, method: str, predictions: list[Any], warnings: list[str]) -> dict[str, Any]:
     version = resolution.version
     output = version.signature.outputs[method]
     answer: dict[str, Any] = {

@@ -18,6 +18,11 @@ CAPACITY = 1000  # choices; each holds what the catalog knows of a version, and 
 Key = tuple[str | None, Selector]
 
 
+def key_of(model: str | None, version: str | None) -> Key:
+    """Return what a choice is remembered by: "7", "007" and "0000000007" are one; raise InvalidReferenceError."""
+    return (model, parse_selector(version))
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """The version that answers, and how fresh that is: every change up to `generation` is in it.
@@ -71,14 +76,23 @@ class Routes:
 
         Raises what `ModelStore.choose` raises.
         """
-        key = (model, parse_selector(version))  # "7", "007" and "0000000007" are one choice
-        contact = self._watcher.contact  # before the choice, which is then no older than this
-        if contact is not None and (age := time.monotonic() - contact.at) <= self._max_stale:
-            resolution = self._recall(key)
-            if resolution is not None:
-                return Route(resolution, max(contact.generation, resolution.generation), age)
+        key = key_of(model, version)
+        contact = self._watcher.contact
+        route = self.recall(key)
+        if route is not None:
+            return route
         resolution = self._ask(key, version, contact)
         return Route(resolution, resolution.generation, 0.0)
+
+    def recall(self, key: Key) -> Route | None:
+        """Return a choice that is in memory, if that is fresh enough; None where the catalog has to be asked."""
+        contact = self._watcher.contact  # before the choice, which is then no older than this
+        if contact is None or (age := time.monotonic() - contact.at) > self._max_stale:
+            return None
+        resolution = self._recall(key)
+        if resolution is None:
+            return None
+        return Route(resolution, max(contact.generation, resolution.generation), age)
 
     def _recall(self, key: Key) -> Resolution | None:
         with self._lock:

@@ -13,6 +13,7 @@ from bodega_db.errors import ArtifactError, ArtifactMissingError, BodegaError
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
 
+from bodega_api.engines import Engine
 from bodega_api.loaded import LoadedVersions
 
 log = logging.getLogger("bodega_api")
@@ -28,7 +29,7 @@ class Scrub:
     def __init__(
         self,
         store: ModelStore,
-        loaded: LoadedVersions,
+        loaded: LoadedVersions[Engine],
         *,
         pause_seconds: float,
         bytes_per_second: int,

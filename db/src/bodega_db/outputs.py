@@ -30,7 +30,7 @@ def call(model: Any, method: str, rows: Any) -> list[Any]:
         raw = function(rows)
     except Exception as exc:
         raise PredictionError(f"{type(model).__name__}.{method} raised {type(exc).__name__}") from exc
-    return _rows(raw, method)
+    return to_rows(raw, method)
 
 
 def check_output(signature: Signature, output: str | None) -> str:
@@ -68,10 +68,14 @@ def same_answer(expected: Any, actual: Any) -> bool:
     return type(expected) is type(actual) and bool(expected == actual)
 
 
-def _rows(raw: Any, method: str) -> list[Any]:
+def to_rows(raw: Any, method: str) -> list[Any]:
+    """Turn what a method returned into one JSON value or list for each row.
+
+    Raises OutputNotFiniteError, or PredictionError for what JSON cannot carry.
+    """
     if isinstance(raw, list) and raw and np.ndim(raw[0]):
         # One array for each of several targets: turned so that rows come first.
-        targets = [_rows(target, method) for target in raw]
+        targets = [to_rows(target, method) for target in raw]
         return [list(row) for row in zip(*targets, strict=True)]
     if hasattr(raw, "toarray"):
         raw = raw.toarray()

@@ -1,0 +1,127 @@
+"""A loaded version as the API asks it: by its plan where that gives the model's own answers, else by the model.
+
+A plan was compared with its model before it serves (`plans.gate`), and is compared again while it does: one answer in
+a thousand is asked of both, and a plan that ever differs is never asked again.
+"""
+
+import itertools
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bodega_db.errors import BodegaError
+from bodega_db.records import Version
+from bodega_db.runner import Runner
+from bodega_db.signature import Signature
+
+from bodega_api.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
+
+log = logging.getLogger(__name__)
+CHECKED_EVERY = 1000
+QUICK_SECONDS = 0.001  # what the event loop computes itself, while everybody else waits
+Columns = Mapping[str, Sequence[Any]]
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many predictions were answered by plans and by models, and what came of comparing them."""
+
+    planned: int = 0
+    native: int = 0
+    compared: int = 0
+    retired: int = 0
+
+
+class Engine:
+    """A version in memory that answers for JSON columns; safe to share between threads."""
+
+    def __init__(self, runner: Runner, plan: Plan | None, why: str, tally: Tally, seconds: float = 0.0) -> None:
+        self.runner = runner
+        self.plan = plan
+        self.why_no_plan = why
+        self.quick = plan is not None and seconds <= QUICK_SECONDS
+        self._tally = tally
+        self._answers = itertools.count(1)
+
+    @classmethod
+    def start(cls, runner: Runner, version: Version, tally: Tally) -> "Engine":
+        """Plan a model that was loaded, and let the plan prove itself."""
+        try:
+            plan = compile_plan(runner.model, runner.signature)
+            check_plan(plan, runner, version.golden)
+        except NoPlanError as exc:
+            return cls(runner, None, str(exc), tally)
+        except Exception as exc:
+            # A model that answers must not be kept from it by what only makes it faster.
+            log.exception("Planning %s failed", version.reference)
+            return cls(runner, None, f"planning raised {type(exc).__name__}", tally)
+        return cls(runner, plan, "", tally, _measure(plan, version))
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        return self.runner.size_bytes
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        return self.runner.signature
+
+    def predict(self, columns: Columns, output: str) -> list[Any]:
+        """Answer for JSON columns that fit the signature; raise what the runner raises."""
+        planned = self.try_plan(columns, output)
+        if planned is None:
+            self._tally.native += 1
+            return self.runner.predict(columns, output)
+        if self.is_due():
+            self.compare(columns, output, planned)
+        return planned
+
+    def try_plan(self, columns: Columns, output: str) -> list[Any] | None:
+        """Answer by the plan; None where there is none, or it steps aside."""
+        plan = self.plan
+        if plan is None:
+            return None
+        try:
+            answers = plan.predict(columns, output)
+        except AsideError:
+            return None
+        except Exception as exc:  # noqa: BLE001 (the model answers, or says itself what is wrong)
+            log.info("A plan raised %s", type(exc).__name__)
+            return None
+        self._tally.planned += 1
+        return answers
+
+    def is_due(self) -> bool:
+        """Tell whether this answer is one that the model shall be asked for too."""
+        return next(self._answers) % CHECKED_EVERY == 0
+
+    def compare(self, columns: Columns, output: str, planned: Sequence[Any]) -> None:
+        """Ask the model too, and never ask the plan again if its answers are not the model's."""
+        self._tally.compared += 1
+        try:
+            native = self.runner.predict(columns, output)
+        except BodegaError:
+            native = []
+        if len(native) != len(planned) or not all(map(agrees, native, planned)):
+            self.plan, self.quick, self.why_no_plan = None, False, "the plan differed from the model in service"
+            self._tally.retired += 1
+            log.error(
+                "A plan of a %s answered otherwise than the model, and is retired", type(self.runner.model).__name__
+            )
+
+
+def _measure(plan: Plan, version: Version) -> float:
+    """Return how many seconds the slowest output takes for one golden row, the fastest of a few times."""
+    row = {name: values[:1] for name, values in version.golden.inputs.items()}
+    slowest = 0.0
+    for output in version.golden.outputs:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            plan.predict(row, output)
+            times.append(time.perf_counter() - began)
+        slowest = max(slowest, min(times))
+    return slowest

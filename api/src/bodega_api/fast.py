@@ -1,0 +1,210 @@
+"""The fast path of `POST /predict`: what is plain is answered in one turn of the event loop.
+
+A request is plain if everything it needs is in memory (the choice of a version, the version, a quick plan), and if its
+body is exactly what the signature describes. Whatever is not, and whatever is wrong, is handed on untouched to the
+ordinary endpoint (`predictions`), which finds the same version, answers the same, and words every refusal. So nothing
+is decided here that is not decided there, and no error is worded twice.
+
+Requests that arrive while others are computed are computed together: one turn of the event loop is one batch.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+from weakref import WeakKeyDictionary
+
+import orjson
+from bodega_db.errors import InvalidReferenceError
+from bodega_db.signature import Signature
+from fastapi import FastAPI
+from msgspec import DecodeError
+
+from bodega_api.decoding import ColumnsDecoder, LongWayError
+from bodega_api.engines import Columns, Engine
+from bodega_api.loaded import LoadedVersions
+from bodega_api.predictions import answer_of, freshness
+from bodega_api.routing import Key, Route, Routes, key_of
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MOST_BODY_BYTES = 64 * 1024
+MOST_ROWS = 128  # in one batch: a millisecond or two, for which everybody else waits
+MOST_QUESTIONS = 1000
+PARAMETERS = frozenset({"model", "version", "output"})
+
+
+class Question(NamedTuple):
+    """What the query of a request asks for: a choice of a version, and an output."""
+
+    choice: Key
+    output: str | None
+
+
+class FastPath:
+    """An ASGI application before another one, which answers what it can."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._routes: Routes = app.state.routes
+        self._loaded: LoadedVersions[Engine] = app.state.loaded
+        self._max_rows: int = min(app.state.settings.max_rows, MOST_ROWS)
+        self._max_body: int = min(app.state.settings.max_body_bytes, MOST_BODY_BYTES)
+        self._questions: dict[bytes, Question | None] = {}
+        self._lanes: WeakKeyDictionary[Engine, Lane] = WeakKeyDictionary()
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> Receive | None:
+        """Answer a request and return None; or return what reads its body, for whoever goes the long way with it."""
+        question = self._question(scope["query_string"])
+        if question is None or not self._is_plain(scope["headers"]):
+            return receive
+        message = await receive()
+        if message.get("more_body") or message["type"] != "http.request":
+            return _again(message, receive)
+        found = await self._predict(question, message["body"])
+        if found is None:
+            return _again(message, receive)
+        await _send(send, *found)
+        return None
+
+    def _question(self, query: bytes) -> Question | None:
+        try:
+            return self._questions[query]
+        except KeyError:
+            question = _read_query(query)
+            if len(self._questions) < MOST_QUESTIONS:
+                self._questions[query] = question
+            return question
+
+    def _is_plain(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Tell whether a request says that it is short JSON and nothing else."""
+        size = -1
+        for name, value in headers:
+            if name == b"content-length":
+                size = int(value) if value.isdigit() and len(value) < 10 else -1
+            elif (name == b"content-type" and value != b"application/json") or name == b"transfer-encoding":
+                return False
+        return 0 < size <= self._max_body
+
+    async def _predict(self, question: Question, body: bytes) -> tuple[bytes, dict[str, str]] | None:
+        route = self._routes.recall(question.choice)
+        if route is None:
+            return None
+        version = route.resolution.version
+        engine = self._loaded.peek(version)
+        if engine is None or not engine.quick:
+            return None
+        output = question.output or version.signature.default_output
+        predictions = await self._ask(engine, output, body)
+        return None if predictions is None else _respond(route, output, predictions)
+
+    async def _ask(self, engine: Engine, output: str, body: bytes) -> list[Any] | None:
+        lane = self._lanes.get(engine)
+        if lane is None:
+            lane = self._lanes[engine] = Lane(engine.signature)
+        if lane.decoder is None or output not in engine.signature.outputs:
+            return None
+        try:
+            columns, rows = lane.decoder.decode(body)
+        except (LongWayError, DecodeError, UnicodeDecodeError):
+            return None
+        return await lane.ask(engine, columns, rows, output) if rows <= self._max_rows else None
+
+
+class Waiting(NamedTuple):
+    """The rows of one request, and what its answer is put in."""
+
+    columns: Columns
+    rows: int
+    answer: "asyncio.Future[list[Any] | None]"
+
+
+class Lane:
+    """The requests that wait for one version: all that came in one turn of the event loop are one batch.
+
+    It keeps no engine, so that it goes with the engine that it is the lane of.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        self.decoder = ColumnsDecoder.of(signature)
+        self._waiting: dict[str, list[Waiting]] = {}
+
+    async def ask(self, engine: Engine, columns: Columns, rows: int, output: str) -> list[Any] | None:
+        """Return the answers for some rows, or None if the plan does not give them."""
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(columns, rows, loop.create_future())
+        if output not in self._waiting:
+            self._waiting[output] = []
+            loop.call_soon(self._flush, engine, output)
+        self._waiting[output].append(waiting)
+        return await waiting.answer
+
+    def _flush(self, engine: Engine, output: str) -> None:
+        batch: list[Waiting] = []
+        rows = 0
+        for waiting in self._waiting.pop(output):
+            if rows + waiting.rows > MOST_ROWS:
+                _answer(engine, batch, output)
+                batch, rows = [], 0
+            batch.append(waiting)
+            rows += waiting.rows
+        _answer(engine, batch, output)
+
+
+def _answer(engine: Engine, batch: list[Waiting], output: str) -> None:
+    answers = engine.try_plan(_together(batch), output)
+    if answers is None and len(batch) > 1:  # because of one of them, for which the others need not wait
+        for waiting in batch:
+            _answer(engine, [waiting], output)
+        return
+    begin = 0
+    for waiting in batch:
+        end = begin + waiting.rows
+        part = None if answers is None else answers[begin:end]
+        if not waiting.answer.done():  # whoever asked may have gone
+            waiting.answer.set_result(part)
+        if part is not None and engine.is_due():
+            # Beside the answer, which does not wait for it.
+            asyncio.get_running_loop().run_in_executor(None, engine.compare, waiting.columns, output, part)
+        begin = end
+
+
+def _together(batch: list[Waiting]) -> Columns:
+    if len(batch) == 1:
+        return batch[0].columns
+    return {name: [value for w in batch for value in w.columns[name]] for name in batch[0].columns}
+
+
+def _read_query(query: bytes) -> Question | None:
+    """Read a query; None for one that is not plain: the long way knows why."""
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query), errors="strict")
+        values = dict(pairs)
+        if len(values) != len(pairs) or not values.keys() <= PARAMETERS or "" in values.values():
+            return None
+        return Question(key_of(values.get("model"), values.get("version")), values.get("output"))
+    except (ValueError, InvalidReferenceError):
+        return None
+
+
+def _respond(route: Route, output: str, predictions: list[Any]) -> tuple[bytes, dict[str, str]]:
+    return orjson.dumps(answer_of(route.resolution, output, predictions, [])), freshness(route)
+
+
+async def _send(send: Send, body: bytes, headers: Mapping[str, str]) -> None:
+    lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    lines += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _again(first: Message, receive: Receive) -> Receive:
+    """Return what gives a message that was received once more, and then what comes after it."""
+    kept: list[Message] = [first]
+
+    async def read() -> Message:
+        return kept.pop() if kept else await receive()
+
+    return read

@@ -1,0 +1,50 @@
+"""Gradient boosting over histograms: scikit-learn's compiled predictors, one after another."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from bodega_api.plans.composition import to_matrix
+from bodega_api.plans.registry import Array, AsideError, Block, Methods, NoPlanError, predictor
+
+THREADS = 1  # a request is small, and others are computed beside it
+
+
+@predictor(HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+def plan_histogram_boosting(model: Any) -> Methods:
+    """Add the trees' values to where the model began."""
+    if model._preprocessor is not None:
+        raise NoPlanError("HistGradientBoosting has columns of categories")
+    bitsets, index = model._bin_mapper.make_known_categories_bitsets()
+    predictors, begin, width = model._predictors, model._baseline_prediction, model.n_trees_per_iteration_
+
+    def raw(block: Block) -> Array:
+        matrix = np.asarray(to_matrix(block), dtype=np.float64)
+        if np.isinf(matrix).any():
+            raise AsideError("a value is too large")
+        scores = np.zeros((len(matrix), width), dtype=begin.dtype, order="F")
+        scores += begin
+        for iteration in predictors:
+            for place, tree in enumerate(iteration):
+                scores[:, place] += tree.predict(matrix, bitsets, index, THREADS)
+        return scores
+
+    if isinstance(model, HistGradientBoostingRegressor):
+        return {"predict": lambda block: model._loss.link.inverse(raw(block).ravel())}
+    classes = model.classes_
+
+    def decide(block: Block) -> Array:
+        scores = raw(block)
+        return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def predict(block: Block) -> Array:
+        scores = raw(block)
+        places = (scores.ravel() > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
+        return classes[places]  # type: ignore[no-any-return]
+
+    return {
+        "predict": predict,
+        "predict_proba": lambda block: model._loss.predict_proba(raw(block)),
+        "decision_function": decide,
+    }

@@ -1,0 +1,43 @@
+"""From a fitted model and its signature to a plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bodega_db.outputs import to_rows
+from bodega_db.signature import Container, Signature
+
+# Each module registers the estimators of its family.
+from bodega_api.plans import boosting, composition, encoding, imputing, linear, scaling, trees  # noqa: F401
+from bodega_api.plans.registry import Block, Methods, NoPlanError, plan_methods
+from bodega_api.plans.tables import Read, Table, readers
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What answers in place of the model, for columns that fit the signature."""
+
+    methods: Methods
+    readers: Mapping[str, Read]
+    by_row: bool
+    as_matrix: bool
+
+    def predict(self, columns: Mapping[str, Sequence[Any]], output: str) -> list[Any]:
+        """Answer for JSON columns, one value or list for each row; raise AsideError, or what the arithmetic raises."""
+        table = Table({name: read(columns[name]) for name, read in self.readers.items()}, self.by_row)
+        block: Block = table.matrix() if self.as_matrix else table
+        return to_rows(self.methods[output](block), output)
+
+
+def compile_plan(model: Any, signature: Signature) -> Plan:
+    """Plan a fitted model; raise NoPlanError, which says why, for one that has no plan."""
+    found = readers(signature)
+    if found is None:
+        raise NoPlanError("a column is of a kind without a plan")
+    methods = plan_methods(model)
+    missing = [name for name in signature.outputs if name not in methods]
+    if missing:
+        raise NoPlanError(f"{type(model).__name__} has no plan for {missing[0]}")
+    is_array = signature.container is Container.ARRAY
+    # scikit-learn makes the rows of an array one matrix, in C order, before anything else.
+    return Plan({name: methods[name] for name in signature.outputs}, found, signature.by_row or is_array, is_array)

@@ -1,0 +1,112 @@
+"""Which estimators have a plan, and what a plan of one is.
+
+A transformer's plan is a function from a block to a block; a predictor's is a dictionary of such functions by the name
+of the method. A block is a `Table` (the columns of a request) or a matrix. To add an estimator, write
+
+    @transformer(StandardScaler)
+    def plan_standard_scaler(scaler: StandardScaler) -> Transform: ...
+
+in the module of its family, or `@predictor(…)`, and a specimen to `tests/zoo`: the tests compare its plan with the
+model itself on rows that are made to find a difference.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bodega_api.plans.tables import Table
+
+Array = npt.NDArray[Any]
+Block = Table | Array
+Transform = Callable[[Block], Block]
+Method = Callable[[Block], Any]
+Methods = dict[str, Method]
+T = TypeVar("T")
+
+_transformers: dict[type, Callable[[Any], Transform]] = {}
+_predictors: dict[type, Callable[[Any], Methods]] = {}
+
+
+class NoPlanError(Exception):
+    """There is no plan for a model; the message says why, for people who read a version's details."""
+
+
+class AsideError(Exception):
+    """A plan met something that it was not made for: the model itself shall answer, or refuse."""
+
+
+def transformer(*types: type) -> Callable[[Callable[[Any], Transform]], Callable[[Any], Transform]]:
+    """Register what plans transformers of these exact types."""
+
+    def register(make: Callable[[Any], Transform]) -> Callable[[Any], Transform]:
+        _transformers.update(dict.fromkeys(types, make))
+        return make
+
+    return register
+
+
+def predictor(*types: type) -> Callable[[Callable[[Any], Methods]], Callable[[Any], Methods]]:
+    """Register what plans predictors of these exact types."""
+
+    def register(make: Callable[[Any], Methods]) -> Callable[[Any], Methods]:
+        _predictors.update(dict.fromkeys(types, make))
+        return make
+
+    return register
+
+
+def plan_transform(estimator: Any) -> Transform:
+    """Plan a transformer; raise NoPlanError if there is no plan for it."""
+    refuse_frames(estimator)
+    make = _transformers.get(type(estimator))
+    return make(estimator) if make is not None else ask_itself(estimator, "transform")
+
+
+def plan_methods(estimator: Any) -> Methods:
+    """Plan the methods of what ends a pipeline, be it a predictor or a transformer; raise NoPlanError."""
+    refuse_frames(estimator)
+    make = _predictors.get(type(estimator))
+    if make is not None:
+        return make(estimator)
+    if type(estimator) in _transformers:
+        return {"transform": _transformers[type(estimator)](estimator)}
+    names = [name for name in METHODS if hasattr(estimator, name)]
+    return {name: ask_itself(estimator, name) for name in names}
+
+
+METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
+
+
+def ask_itself(estimator: Any, name: str) -> Method:
+    """Plan an estimator that has no plan of its own: its own method, which need not look at a frame for every row.
+
+    Only where it was fitted on a matrix inside of a pipeline; the first step sees the request's columns by their names.
+    """
+    if not type(estimator).__module__.startswith("sklearn."):
+        raise NoPlanError(f"{type(estimator).__name__} is not scikit-learn's own")
+    method: Method = getattr(estimator, name)
+
+    def ask(block: Block) -> Any:
+        if isinstance(block, Table):
+            raise NoPlanError(f"{type(estimator).__name__} has no plan")
+        answer = method(block)
+        return answer.toarray() if hasattr(answer, "toarray") else answer
+
+    if hasattr(estimator, "feature_names_in_"):
+        raise NoPlanError(f"{type(estimator).__name__} has no plan")
+    return ask
+
+
+def refuse_frames(estimator: Any) -> None:
+    """Raise NoPlanError for an estimator that was told to answer with DataFrames: what follows may go by the names."""
+    if getattr(estimator, "_sklearn_output_config", {}).get("transform", "default") != "default":
+        raise NoPlanError(f"{type(estimator).__name__} answers with DataFrames")
+
+
+def finite(matrix: Array) -> Array:
+    """Return a matrix of finite numbers; step aside for another one, which the model refuses in its own words."""
+    if not np.isfinite(matrix).all():
+        raise AsideError("a value is missing or too large")
+    return matrix

@@ -1,0 +1,200 @@
+"""Plans: the model's own answers by direct arithmetic, or no plan; and what becomes of one that ever differs."""
+
+import os
+import random
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bodega_api.engines import CHECKED_EVERY, Engine, Tally
+from bodega_api.plans import NoPlanError, Plan, agrees, check_plan, compile_plan, gate
+from bodega_db.errors import PredictionError
+from bodega_db.learning import learn
+from bodega_db.records import Golden
+from bodega_db.runner import Runner
+from conftest import Api
+from gallery import GENTOO, enter, penguins
+from zoo import SPECIMENS, Specimen
+
+PAGE = Path(__file__).parents[2] / "docs" / "plans.md"
+TABLE = "\n| pipeline | plan | largest difference, or why there is none |\n| --- | --- | --- |\n"
+MOST_ROWS = 1000
+by_name = {specimen.name: specimen for specimen in SPECIMENS}
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def runner_of(name: str) -> tuple[Runner, Golden]:
+    """Return a model of the zoo as the API has it in memory."""
+    fitted = by_name[name].build()
+    signature, golden = learn(fitted.model, fitted.example)
+    return Runner(fitted.model, signature, 0), golden
+
+
+def planned(name: str) -> tuple[Plan, Runner, Golden]:
+    """Return the plan of a model, which was not checked."""
+    runner, golden = runner_of(name)
+    return compile_plan(runner.model, runner.signature), runner, golden
+
+
+def tampered(plan: Plan, by: float) -> Plan:
+    """Return a plan whose answers are a little too large."""
+    methods = {name: (lambda block, method=method: method(block) * (1 + by)) for name, method in plan.methods.items()}
+    return replace(plan, methods=methods)
+
+
+# --- all models of the zoo -----------------------------------------------------------------------------------
+
+
+def largest_difference(plan: Plan, runner: Runner, golden: Golden) -> float:
+    """Ask both for a thousand odd rows that the gate did not see; return by how much a number differs at most."""
+    dice = random.Random(2)
+    usual = [dict(zip(golden.inputs, values, strict=True)) for values in zip(*golden.inputs.values(), strict=True)]
+    rows = [row for _ in range(MOST_ROWS // gate.CALM_ROWS) for row in gate.calm_rows(runner.signature, usual, dice)]
+    columns = {name: [row[name] for row in rows] for name in golden.inputs}
+    largest = 0.0
+    for output in runner.signature.outputs:
+        expected = gate.answers_of(runner.predict, columns, output)
+        for native, found in zip(expected, gate.answers_of(plan.predict, columns, output), strict=True):
+            if found is not gate.REFUSED:
+                assert agrees(native, found), output
+                largest = max(largest, difference(native, found))
+    return largest
+
+
+def difference(native: Any, found: Any) -> float:
+    """Return by how much two answers differ, relative to the largest number in them."""
+    if isinstance(native, list):
+        scale = max((abs(value) for value in native if isinstance(value, float)), default=0.0)
+        return max((distance(a, b, scale) for a, b in zip(native, found, strict=True)), default=0.0)
+    return distance(native, found, 0.0)
+
+
+def distance(native: Any, found: Any, scale: float) -> float:
+    """Return by how much two values differ, relative to the larger one or to a scale."""
+    if isinstance(native, list):
+        return difference(native, found)
+    return (
+        abs(native - found) / max(abs(native), abs(found), scale)
+        if isinstance(native, float) and native != found
+        else 0.0
+    )
+
+
+def line(specimen: Specimen) -> tuple[str, bool, float]:
+    """Make the table's line for one model; tell whether it has a plan, and by how much that differs."""
+    runner, golden = runner_of(specimen.name)
+    try:
+        plan = compile_plan(runner.model, runner.signature)
+        check_plan(plan, runner, golden)
+    except NoPlanError as exc:
+        return f"| {specimen.name} | no | {exc} |\n", False, 0.0
+    found = largest_difference(plan, runner, golden)
+    return f"| {specimen.name} | yes | {'none' if found == 0 else 'in the last digits'} |\n", True, found
+
+
+def test_every_plan_gives_the_answers_of_its_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """Over a thousand odd rows for each model; the page says which have a plan, and why the others have none."""
+    with warnings.catch_warnings(action="ignore"):
+        lines = [line(specimen) for specimen in SPECIMENS]
+    page = PAGE.read_text()
+    table = TABLE + "".join(text for text, _, _ in lines)
+    if os.environ.get("BODEGA_WRITE_DOCS"):
+        PAGE.write_text(page.partition(TABLE)[0] + table)
+
+    count = sum(has for _, has, _ in lines)
+    with capsys.disabled():
+        print(
+            f"\n{count} of {len(lines)} models have a plan; the largest difference is {max(d for *_, d in lines):.1e}"
+        )
+    assert count >= 60
+    assert max(found for *_, found in lines) <= gate.RELATIVE_TOLERANCE
+    written = {row.split(" | ")[0]: row.split(" | ")[1] for row in PAGE.read_text().partition(TABLE)[2].splitlines()}
+    assert written == {text.split(" | ")[0]: text.split(" | ")[1] for text, _, _ in lines}
+
+
+# --- the gate ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["linear", "forest-regressor", "gamma-weight"])
+def test_a_plan_that_differs_in_the_eleventh_digit_does_not_serve(name: str) -> None:
+    """Within the tolerance it does; a little beyond, the gate names the output that differs."""
+    plan, runner, golden = planned(name)
+
+    check_plan(tampered(plan, 1e-14), runner, golden)
+    with pytest.raises(NoPlanError, match=r"the plan differs from the model \(predict\)"):
+        check_plan(tampered(plan, 1e-11), runner, golden)
+
+
+def test_a_plan_that_answers_what_the_model_refuses_does_not_serve() -> None:
+    """A value that is too large for the arithmetic is the model's to refuse."""
+    plan, runner, golden = planned("tree")
+    lenient = replace(plan, methods={name: (lambda block, m=m: m(clip(block))) for name, m in plan.methods.items()})
+
+    with pytest.raises(NoPlanError, match="the plan differs"):
+        check_plan(lenient, runner, golden)
+
+
+def clip(block: Any) -> Any:
+    """Take a large value for a smaller one, as no model does."""
+    return block.clip(-1e30, 1e30)
+
+
+def test_what_is_too_large_is_refused_in_the_models_own_words() -> None:
+    """The plan steps aside, and the engine raises what the model raises."""
+    plan, runner, golden = planned("tree")
+    engine = Engine(runner, plan, "", Tally())
+    row = {name: [1e300] for name in golden.inputs}
+
+    with pytest.raises(PredictionError, match=r"DecisionTreeClassifier\.predict raised ValueError"):
+        engine.predict(row, "predict")
+
+
+# --- in service ----------------------------------------------------------------------------------------------
+
+
+def test_a_plan_that_differs_in_service_is_retired() -> None:
+    """One answer in a thousand is asked of the model too; from the first difference on, the model answers."""
+    plan, runner, golden = planned("linear")
+    tally = Tally()
+    engine = Engine(runner, tampered(plan, 1e-6), "", tally)
+    row = {name: values[:1] for name, values in golden.inputs.items()}
+    right = runner.predict(row, "predict")
+
+    for _ in range(CHECKED_EVERY):
+        engine.predict(row, "predict")
+
+    assert engine.plan is None
+    assert engine.why_no_plan == "the plan differed from the model in service"
+    assert (tally.planned, tally.compared, tally.retired) == (CHECKED_EVERY, 1, 1)
+    assert engine.predict(row, "predict") == right
+    assert tally.native == 1
+
+
+def test_a_plan_that_is_right_is_compared_and_stays() -> None:
+    """The comparison costs an answer in a thousand, and nothing else."""
+    plan, runner, golden = planned("linear")
+    tally = Tally()
+    engine = Engine(runner, plan, "", tally)
+    row = {name: values[:1] for name, values in golden.inputs.items()}
+
+    for _ in range(2 * CHECKED_EVERY):
+        engine.predict(row, "predict")
+
+    assert (tally.planned, tally.native, tally.compared, tally.retired) == (2 * CHECKED_EVERY, 0, 2, 0)
+
+
+def test_the_api_says_whether_a_version_has_a_plan(api: Api) -> None:
+    """In the details of a version, while it is in memory; and the metrics count who answered."""
+    store = api.app.state.store
+    enter(store, "penguins", penguins())
+    details = api.client.get("/models/penguins/versions/1").raise_for_status().json()
+    assert "serving" not in details
+
+    for _ in range(3):
+        api.client.post("/predict", json={"rows": [GENTOO]}).raise_for_status()
+
+    details = api.client.get("/models/penguins/versions/1").raise_for_status().json()
+    assert details["serving"] == {"plan": True}
+    assert 'bodega_answers_total{by="plan"} 3.0' in api.client.get("/metrics").text
