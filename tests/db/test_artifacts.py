@@ -19,6 +19,7 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
+from bodega_db.files import copy_hashing
 from bodega_db.ownership import check_owner, mark, read_marker
 from bodega_db.records import Digest
 
@@ -121,6 +122,70 @@ def test_what_was_verified_cannot_change_any_more(artifacts: ArtifactStore, volu
 
         assert file.read() == DATA
     assert seals == fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+def test_bytes_that_rotted_are_set_aside_by_whoever_brings_them_anew(artifacts: ArtifactStore, volume: Path) -> None:
+    """The right bytes get the name, and the wrong ones are kept to be looked at."""
+    staged = put(artifacts)
+    path = volume / staged.digest.path
+    path.chmod(0o640)
+    flip_a_bit(path)
+    rotten = path.read_bytes()
+
+    put(artifacts)
+
+    artifacts.verify(staged.digest, staged.size_bytes)
+    (aside,) = (volume / "corrupt").iterdir()
+    assert aside.name.startswith(f"{staged.digest}.")
+    assert aside.read_bytes() == rotten
+
+
+def test_strays_are_told_from_artifacts(artifacts: ArtifactStore, volume: Path) -> None:
+    """By the name and the place: a name that is no sha256, and one that lies in another's folder."""
+    staged = put(artifacts)
+    objects = volume / "objects" / "sha256"
+    strays = [objects / "zz" / "notes.txt", objects / "zz" / Digest.of(b"misplaced").hex]
+    strays[0].parent.mkdir()
+    for path in strays:
+        path.write_bytes(b"misplaced")
+
+    assert list(artifacts.list()) == [staged.digest]
+    assert sorted(artifacts.list_strays()) == sorted(strays)
+
+
+def test_whoever_paces_a_verification_hears_of_each_chunk(artifacts: ArtifactStore) -> None:
+    """So that a background read can be slow, and can end."""
+    staged = put(artifacts)
+    heard: list[int] = []
+
+    artifacts.verify(staged.digest, staged.size_bytes, pace=heard.append, past_cache=True)
+
+    assert heard == [1024 * 1024] * 3 + [17]
+
+
+def test_a_file_without_an_end_is_read_to_one_byte_beyond_its_size() -> None:
+    """So a file that somebody goes on writing is told from the registered one, and read no further."""
+    with open("/dev/zero", "rb", buffering=0) as endless:
+        for size in (0, 10, 1024 * 1024, 3 * 1024 * 1024 + 17):
+            assert copy_hashing(endless.fileno(), None, size) == Digest.of(bytes(size + 1))
+
+
+def test_an_artifact_can_be_looked_at_without_being_read(artifacts: ArtifactStore, volume: Path) -> None:
+    """Whether it is there, a file, of its size, and protected; what is in it is not looked at."""
+    staged = put(artifacts)
+    path = volume / staged.digest.path
+    assert artifacts.inspect(staged.digest, staged.size_bytes)
+
+    for writable in (0o640, 0o460, 0o442):
+        path.chmod(writable)
+        assert not artifacts.inspect(staged.digest, staged.size_bytes)
+    flip_a_bit(path)
+    assert not artifacts.inspect(staged.digest, staged.size_bytes)
+    with pytest.raises(ArtifactSizeError, match=f"{staged.size_bytes} bytes, registered were {staged.size_bytes + 1}"):
+        artifacts.inspect(staged.digest, staged.size_bytes + 1)
+    swap_for_folder(path)
+    with pytest.raises(ArtifactNotRegularError):
+        artifacts.inspect(staged.digest, staged.size_bytes)
 
 
 def test_a_writer_that_fails_leaves_nothing(artifacts: ArtifactStore, volume: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sklearn
 from bodega_db import formats
-from bodega_db.errors import DeserialiseError, FormatNotAllowedError, UntrustedTypeError
+from bodega_db.errors import ArchiveError, DeserialiseError, FormatNotAllowedError, UntrustedTypeError
 from bodega_db.formats import Policy
 from fitting import fit_tree
 from model_files import read, written
@@ -24,6 +24,44 @@ def test_joblib_is_refused_before_the_file_is_touched() -> None:
 
     with pytest.raises(FormatNotAllowedError, match="does not load joblib, only skops"):
         formats.load(closed, "joblib", Policy())
+
+
+def test_a_review_constructs_nothing_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """It refuses what a load would refuse of its format, archive and types, and lets pass what a load would."""
+    canary = tmp_path / "canary"
+    file = io.BytesIO(crafted(touching(canary)["os.system"]))
+    file.seek(5)
+
+    with pytest.raises(UntrustedTypeError, match=r"os\.system"):
+        formats.review(file, "skops", Policy())
+    formats.review(file, "skops", Policy(trusted_types=frozenset({"os.system"})))
+    with pytest.raises(ArchiveError, match="would inflate"):
+        formats.review(file, "skops", Policy(max_model_bytes=10))
+    with pytest.raises(FormatNotAllowedError):
+        formats.review(file, "joblib", Policy())
+    assert not canary.exists()
+
+
+def test_a_pickle_is_measured_by_its_file() -> None:
+    """As much may be allowed as it has; it is not read, and is as it was."""
+    file = io.BytesIO(b"x" * 100)
+    file.seek(3)
+    joblib = frozenset({"joblib"})
+
+    assert formats.measure(file, "joblib", Policy(joblib, max_model_bytes=100)) == 100
+    assert file.tell() == 0
+    formats.review(file, "joblib", Policy(joblib))
+    with pytest.raises(ArchiveError, match="The file has 100 bytes, and 99 are allowed"):
+        formats.measure(file, "joblib", Policy(joblib, max_model_bytes=99))
+    with pytest.raises(FormatNotAllowedError):
+        formats.measure(file, "joblib", Policy())
+
+
+def test_a_policy_survives_the_way_to_another_process() -> None:
+    """Each of its parts."""
+    policy = Policy(frozenset({"joblib"}), frozenset({"my.Type"}), True, 7, 8.5)
+
+    assert Policy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
 
 
 @pytest.mark.parametrize("act", [lambda: written(1, "onnx"), lambda: read(b"", "onnx")], ids=["dump", "load"])

@@ -20,6 +20,7 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
+from bodega_db.ownership import read_marker
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
@@ -249,6 +250,18 @@ def test_a_foreign_volume_is_refused(store: ModelStore, connect: Callable[..., M
 
     assert not (tmp_path / "empty").exists()
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["bodega-store.json"]
+
+
+def test_looking_at_a_volume_marks_nothing(store: ModelStore, volume: Path) -> None:
+    """Only who is about to write makes a new volume this store's own."""
+    store.check_volume()
+    assert read_marker(volume) is None
+
+    store.check_volume(adopt=True)
+    marked = read_marker(volume)
+    assert marked is not None
+    store.check_volume(adopt=True)
+    assert read_marker(volume) == marked
 
 
 def test_a_volume_that_cannot_be_written_is_named(connect: Callable[..., ModelStore]) -> None:

@@ -100,7 +100,7 @@ def _check_members(members: list[ZipInfo], largest: int) -> None:
 
 
 def _is_plain(name: str) -> bool:
-    return name == PurePosixPath(name).name and "\\" not in name and name not in (".", "..")
+    return name == PurePosixPath(name).name and "\\" not in name and name != ".."
 
 
 def _check_depth(schema: bytes) -> None:

@@ -1,0 +1,24 @@
+"""What a person writes first: FastAPI, pydantic, a DataFrame, `model.predict`."""
+
+import os
+from typing import Any
+
+import pandas as pd
+from fastapi import FastAPI
+from models import make
+from pydantic import BaseModel
+
+model = make(os.environ["MODEL"])
+app = FastAPI()
+
+
+class Body(BaseModel):
+    """Rows, as they come."""
+
+    rows: list[dict[str, Any]]
+
+
+@app.post("/predict")
+def predict(body: Body) -> dict[str, Any]:
+    """Predict."""
+    return {"predictions": model.predict(pd.DataFrame(body.rows)).tolist()}
