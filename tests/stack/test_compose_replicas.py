@@ -35,9 +35,12 @@ def names(deployment: Deployment) -> list[str]:
 
 
 def answered(name: str) -> int:
-    """Return how many predictions a copy has answered, by its own access log."""
-    said = subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True, timeout=60)
-    return sum("POST /predict" in line and " 200 " in f"{line} " for line in (said.stdout + said.stderr).splitlines())
+    """Return how many batches of rows a copy has answered, by its own metrics."""
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+    command = ["docker", "exec", name, "python", "-c", ask]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    lines = [line for line in said.splitlines() if line.startswith("bodega_answers_total{")]
+    return int(sum(float(line.split()[-1]) for line in lines))
 
 
 class Crowd:

@@ -1,5 +1,6 @@
 """The application: settings in, a FastAPI app out."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -10,11 +11,12 @@ from bodega_db.store import ModelStore
 from fastapi import FastAPI
 
 from bodega_api import administration, choices, health, history, metrics, models, predictions
+from bodega_api.access import Receive, Scope, Send, logged
 from bodega_api.calls import Calls
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.engines import Engine, Tally
-from bodega_api.fast import FastPath, Receive, Scope, Send
+from bodega_api.fast import FastPath
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import install_problem_handlers
 from bodega_api.routing import Routes
@@ -37,7 +39,7 @@ class Application(FastAPI):
             if rest is None:
                 return
             receive = rest
-        await super().__call__(scope, receive, send)
+        await super().__call__(scope, receive, logged(scope, send) if scope["type"] == "http" else send)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -52,7 +54,10 @@ def create_app(settings: Settings) -> FastAPI:
     tally = Tally()
 
     def open_engine(version: Version) -> Engine:
-        return Engine.start(store.open(version, rehearse=True), version, tally)
+        engine = Engine.start(store.open(version, rehearse=True), version, tally)
+        gc.collect()
+        gc.freeze()  # what stays in memory is not looked at again at every collection
+        return engine
 
     loaded = LoadedVersions(open_engine, settings.cache_bytes)
 

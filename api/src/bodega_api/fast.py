@@ -9,7 +9,7 @@ Requests that arrive while others are computed are computed together: one turn o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
@@ -20,16 +20,12 @@ from bodega_db.signature import Signature
 from fastapi import FastAPI
 from msgspec import DecodeError
 
+from bodega_api.access import Message, Receive, Scope, Send
 from bodega_api.decoding import ColumnsDecoder, LongWayError
 from bodega_api.engines import Columns, Engine
 from bodega_api.loaded import LoadedVersions
 from bodega_api.predictions import answer_of, freshness
 from bodega_api.routing import Key, Route, Routes, key_of
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 MOST_BODY_BYTES = 64 * 1024
 MOST_ROWS = 128  # in one batch: a millisecond or two, for which everybody else waits
