@@ -4,19 +4,17 @@ The long way (`body`, `validation`) decides what a body may be and says what is 
 body is decoded if it is beyond doubt one that the long way takes and reads the same.
 """
 
-from collections.abc import Callable
-from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
 from bodega_db.columns import integer_bounds
 from bodega_db.signature import Column, Kind, Signature
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import astuple
 
 from bodega_api.validation import EXACT_FLOAT
 
 INTEGERS = ("int8", "int16", "int32", "int64")
-Get = Callable[[Any], Any]
 
 
 class LongWayError(Exception):
@@ -27,14 +25,12 @@ class ColumnsDecoder:
     """Reads the bodies of one signature."""
 
     def __init__(self, signature: Signature, types: list[Any]) -> None:
-        self._columns = signature.columns
         self._names = [column.name for column in signature.columns]
         self._keys = [msgspec.json.encode(name) for name in self._names]
-        self._known = [None if c.categories is None else frozenset(c.categories) for c in signature.columns]
-        # Beyond this a number in JSON may not be the one that is meant: the long way looks at its digits.
-        self._floats = [
-            column.kind is Kind.NUMBER or (column.kind is Kind.INTEGER and column.nullable) for column in self._columns
-        ]
+        known = [(place, column.categories) for place, column in enumerate(signature.columns)]
+        self._known = [(place, frozenset(values) | {None}) for place, values in known if values]
+        # Beyond 2^53 a number in JSON may not be the one that is meant: the long way looks at its digits.
+        self._floats = [place for place, column in enumerate(signature.columns) if _is_float(column)]
         fields = [f"c{place}" for place in range(len(types))]
         rename = dict(zip(fields, self._names, strict=True))
         options: dict[str, Any] = {"rename": rename, "forbid_unknown_fields": True, "gc": False, "frozen": True}
@@ -48,7 +44,6 @@ class ColumnsDecoder:
             gc=False,
         )
         self._decoder = msgspec.json.Decoder(body)
-        self._values: list[Get] = [attrgetter(field) for field in fields]
 
     @classmethod
     def of(cls, signature: Signature) -> "ColumnsDecoder | None":
@@ -66,26 +61,37 @@ class ColumnsDecoder:
             raise LongWayError
         found: Any = self._decoder.decode(body)
         if found.rows is not UNSET and found.columns is UNSET:
-            columns = [list(map(get, found.rows)) for get in self._values]
+            columns = list(map(list, zip(*map(astuple, found.rows), strict=True)))
             count = times = len(found.rows)
         elif found.columns is not UNSET and found.rows is UNSET:
-            columns = [get(found.columns) for get in self._values]
+            columns = list(astuple(found.columns))
             count, times = len(columns[0]), 1
+            if any(len(values) != count for values in columns):
+                raise LongWayError
         else:
             raise LongWayError
-        if not count or any(len(values) != count for values in columns):
+        if not count or body.count(b'"rows"') + body.count(b'"columns"') != 1:
             raise LongWayError
-        if any(body.count(key) != times for key in self._keys) or body.count(b'"rows"') + body.count(b'"columns"') != 1:
-            raise LongWayError
+        for key in self._keys:
+            if body.count(key) != times:
+                raise LongWayError
         self._check(columns)
         return dict(zip(self._names, columns, strict=True)), count
 
     def _check(self, columns: list[list[Any]]) -> None:
-        for values, known, is_float in zip(columns, self._known, self._floats, strict=True):
-            if known is not None and any(value is not None and value not in known for value in values):
+        for place, known in self._known:
+            if not known.issuperset(columns[place]):
                 raise LongWayError
-            if is_float and any(value is not None and not -EXACT_FLOAT < value < EXACT_FLOAT for value in values):
+        for place in self._floats:
+            numbers = columns[place]
+            if None in numbers:
+                numbers = [value for value in numbers if value is not None] or [0.0]
+            if max(numbers) >= EXACT_FLOAT or min(numbers) <= -EXACT_FLOAT:
                 raise LongWayError
+
+
+def _is_float(column: Column) -> bool:
+    return column.kind is Kind.NUMBER or (column.kind is Kind.INTEGER and column.nullable)
 
 
 def _type(column: Column) -> Any:

@@ -9,7 +9,6 @@ Requests that arrive while others are computed are computed together: one turn o
 """
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
@@ -22,13 +21,12 @@ from msgspec import DecodeError
 
 from bodega_api.access import Message, Receive, Scope, Send
 from bodega_api.decoding import ColumnsDecoder, LongWayError
-from bodega_api.engines import Columns, Engine
+from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.loaded import LoadedVersions
 from bodega_api.predictions import answer_of, freshness
 from bodega_api.routing import Key, Route, Routes, key_of
 
 MOST_BODY_BYTES = 64 * 1024
-MOST_ROWS = 128  # in one batch: a millisecond or two, for which everybody else waits
 MOST_QUESTIONS = 1000
 PARAMETERS = frozenset({"model", "version", "output"})
 
@@ -84,7 +82,7 @@ class FastPath:
                 return False
         return 0 < size <= self._max_body
 
-    async def _predict(self, question: Question, body: bytes) -> tuple[bytes, dict[str, str]] | None:
+    async def _predict(self, question: Question, body: bytes) -> tuple[Route, bytes] | None:
         route = self._routes.recall(question.choice)
         if route is None:
             return None
@@ -94,7 +92,9 @@ class FastPath:
             return None
         output = question.output or version.signature.default_output
         predictions = await self._ask(engine, output, body)
-        return None if predictions is None else _respond(route, output, predictions)
+        if predictions is None:
+            return None
+        return route, orjson.dumps(answer_of(route.resolution, output, predictions, []))
 
     async def _ask(self, engine: Engine, output: str, body: bytes) -> list[Any] | None:
         lane = self._lanes.get(engine)
@@ -185,14 +185,10 @@ def _read_query(query: bytes) -> Question | None:
         return None
 
 
-def _respond(route: Route, output: str, predictions: list[Any]) -> tuple[bytes, dict[str, str]]:
-    return orjson.dumps(answer_of(route.resolution, output, predictions, [])), freshness(route)
-
-
-async def _send(send: Send, body: bytes, headers: Mapping[str, str]) -> None:
-    lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    lines += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": lines})
+async def _send(send: Send, route: Route, body: bytes) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in freshness(route).items()]
+    headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -8,7 +8,17 @@ from bodega_db.outputs import to_rows
 from bodega_db.signature import Container, Signature
 
 # Each module registers the estimators of its family.
-from bodega_api.plans import boosting, composition, encoding, imputing, linear, scaling, trees  # noqa: F401
+from bodega_api.plans import (  # noqa: F401
+    bayes,
+    boosting,
+    composition,
+    encoding,
+    imputing,
+    linear,
+    scaling,
+    trees,
+    wrapping,
+)
 from bodega_api.plans.registry import Block, Methods, NoPlanError, plan_methods
 from bodega_api.plans.tables import Read, Table, readers
 
