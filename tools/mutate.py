@@ -40,6 +40,7 @@ pytest_add_cli_args_test_selection = [{tests}, "-m", "not slow", "-k", "not chan
 # What an error says is worded for people; that there is one, and which, is tested.
 do_not_mutate_patterns = ['^\\s*raise \\w+\\(f?"', '^\\s*f?"[^"]*"[,)]*$']
 """
+NOTICED = ("killed", "timeout", "segfault", "caught by type check")
 WRAPPERS = ("contextlib.contextmanager", "property")
 
 
@@ -50,12 +51,15 @@ def main(patterns: list[str]) -> int:
         place = Path(path)
         prepare(place)
         run(place, "run", *patterns, check=True)
-        survivors = set(read_survivors(run(place, "results", "--all", "true")))
-        unexpected = sorted(name for name in survivors if not any(fnmatch(name, pattern) for pattern in known))
+        outcomes = read_outcomes(run(place, "results", "--all", "true"))
+        unnoticed = {name for name, outcome in outcomes.items() if outcome not in NOTICED}
+        unexpected = sorted(name for name in unnoticed if not any(fnmatch(name, pattern) for pattern in known))
         for mutant in unexpected:
             print(run(place, "show", mutant))
-    print(f"{len(survivors)} mutants survived, {len(unexpected)} of them unexpectedly")
-    return 1 if unexpected else 0
+    print(
+        f"Of {len(outcomes)} mutants no test noticed {len(unnoticed)}, of which {len(unexpected)} are not accounted for"
+    )
+    return 1 if unexpected or not outcomes else 0
 
 
 def prepare(place: Path) -> None:
@@ -111,12 +115,10 @@ def run(place: Path, *arguments: str, check: bool = False) -> str:
     return done.stdout or ""
 
 
-def read_survivors(results: str) -> Iterator[str]:
-    """Read the names of the mutants that no test noticed, or that no test ran; one that hangs was noticed."""
-    for line in results.splitlines():
-        name, _, outcome = line.strip().partition(": ")
-        if outcome in ("survived", "no tests", "suspicious"):
-            yield name
+def read_outcomes(results: str) -> dict[str, str]:
+    """Read what became of each mutant that was tried."""
+    lines = (line.strip().partition(": ") for line in results.splitlines())
+    return {name: outcome for name, colon, outcome in lines if colon and outcome != "not checked"}
 
 
 if __name__ == "__main__":

@@ -128,16 +128,17 @@ def test_bytes_that_rotted_are_set_aside_by_whoever_brings_them_anew(artifacts: 
     """The right bytes get the name, and the wrong ones are kept to be looked at."""
     staged = put(artifacts)
     path = volume / staged.digest.path
-    path.chmod(0o640)
-    flip_a_bit(path)
-    rotten = path.read_bytes()
+    for times in (1, 2):
+        path.chmod(0o640)
+        flip_a_bit(path)
+        rotten = path.read_bytes()
 
-    put(artifacts)
+        put(artifacts)
 
-    artifacts.verify(staged.digest, staged.size_bytes)
-    (aside,) = (volume / "corrupt").iterdir()
-    assert aside.name.startswith(f"{staged.digest}.")
-    assert aside.read_bytes() == rotten
+        artifacts.verify(staged.digest, staged.size_bytes)
+        aside = list((volume / "corrupt").iterdir())
+        assert len(aside) == times
+        assert all(file.name.startswith(f"{staged.digest}.") and file.read_bytes() == rotten for file in aside)
 
 
 def test_strays_are_told_from_artifacts(artifacts: ArtifactStore, volume: Path) -> None:

@@ -17,7 +17,7 @@ from bodega_db.files import READ_ONLY, explain_write_errors, give_name
 MARKER = "bodega-store.json"
 
 
-def check_volume(session: Session, root: Path, *, adopt: bool = False) -> None:
+def check_volume(session: Session, root: Path, *, adopt: bool) -> None:
     """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
     store_id = catalog.get_store_id(session)
     if not check_owner(root, store_id, catalog_is_empty=not catalog.has_versions(session)) and adopt:

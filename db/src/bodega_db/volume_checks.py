@@ -62,7 +62,7 @@ def check_folder(root: Path) -> Finding:
 
 def check_marker(session: Session, root: Path) -> Finding:
     """Find whether catalog and volume belong together; raise VolumeMismatchError if not."""
-    ownership.check_volume(session, root)
+    ownership.check_volume(session, root, adopt=False)
     found = ownership.read_marker(root)
     said = f"The marker is this catalog's, {found}." if found else "There is no marker yet, and no version either."
     return Finding("marker", State.OK, said, "", {"store": str(found) if found else None})
