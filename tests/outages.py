@@ -17,6 +17,7 @@ from bodega_db.embedded import EmbeddedPostgres
 from sqlalchemy.engine import make_url
 
 Meet = Callable[["Link", bytes], bool]
+FAREWELL = b"X\0\0\0\4"  # ends a connection, and nobody waits for what comes of it
 
 
 def pass_on(_link: "Link", _message: bytes) -> bool:
@@ -100,13 +101,13 @@ class Forwarder:
         """Have the message of that number, from now on, meet something; return what tells whether it came so far.
 
         A client that waits for each answer sends one message for each step of what it does. Only those that hold
-        the words count.
+        the words count, and none that ends a connection.
         """
         numbers = count(1)
         struck = threading.Event()
 
         def meet(link: Link, message: bytes) -> bool:
-            if among not in message or next(numbers) != step:
+            if message == FAREWELL or among not in message or next(numbers) != step:
                 return True
             struck.set()
             return how(link, message)
