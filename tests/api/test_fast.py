@@ -107,14 +107,25 @@ def test_what_is_plain_is_decoded(body: dict[str, Any]) -> None:
         (Column("x", Kind.NUMBER, "float32"), False),
         (Column("x", Kind.INTEGER, "uint64"), False),
         (Column("x", Kind.CATEGORY, "category", categories=(1, 2)), False),
+        (Column('so "quoted"', Kind.NUMBER, "float64"), False),
+        (Column("a\\b", Kind.NUMBER, "float64"), False),
+        (Column("a\nb", Kind.NUMBER, "float64"), False),
+        (Column("", Kind.NUMBER, "float64"), True),
+        (Column("rows", Kind.NUMBER, "float64"), True),
+        (Column("x' ;{}[]:,\u2028\U0001f427\x7f", Kind.NUMBER, "float64"), True),
         (Column("x", Kind.STRING, "str"), True),
     ],
 )
 def test_some_kinds_of_columns_always_go_the_long_way(column: Column, plain: bool) -> None:
-    """Where what is decoded would have to be looked at again."""
+    """Where what is decoded would have to be looked at again, or a name is written with an escape."""
     signature = Signature(Container.DATAFRAME, (column,), {"predict": Output(Kind.NUMBER)})
 
-    assert (ColumnsDecoder.of(signature) is not None) == plain
+    decoder = ColumnsDecoder.of(signature)
+
+    assert (decoder is not None) == plain
+    if decoder is not None and column.kind is Kind.NUMBER and column.name != "rows":
+        body = json.dumps({"rows": [{column.name: 1}]}, ensure_ascii=False).encode()
+        assert decoder.decode(body) == ({column.name: [1.0]}, 1)
 
 
 # --- over HTTP -----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ Requests that arrive while others are computed are computed together: one turn o
 """
 
 import asyncio
+import logging
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
@@ -26,6 +27,7 @@ from bodega_api.loaded import LoadedVersions
 from bodega_api.predictions import answer_of, freshness
 from bodega_api.routing import Key, Route, Routes, key_of
 
+log = logging.getLogger(__name__)
 MOST_BODY_BYTES = 64 * 1024
 MOST_QUESTIONS = 1000
 PARAMETERS = frozenset({"model", "version", "output"})
@@ -57,7 +59,11 @@ class FastPath:
         message = await receive()
         if message.get("more_body") or message["type"] != "http.request":
             return _again(message, receive)
-        found = await self._predict(question, message["body"])
+        try:
+            found = await self._predict(question, message["body"])
+        except Exception:
+            log.exception("The fast path failed, and the long way is taken")
+            found = None
         if found is None:
             return _again(message, receive)
         await _send(send, *found)

@@ -1,6 +1,7 @@
 """Running a notebook from a program: in a kernel of this very Python, whatever kernels the person has installed."""
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
@@ -27,6 +28,7 @@ import bodega.notebook, matplotlib.pyplot
 import sklearn.compose, sklearn.ensemble, sklearn.linear_model, sklearn.model_selection
 """
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -126,10 +128,16 @@ def start_notebook(path: Path, log: Path) -> Iterator[Execution]:
             execution.close()
 
 
+def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Keep from the terminal what a task raised that nobody waits for: nbclient's, when its kernel has gone."""
+    logger.debug(context["message"], exc_info=context.get("exception"))
+
+
 @contextmanager
 def run_loop() -> Iterator[asyncio.AbstractEventLoop]:
     """Run an event loop in a thread: in the main one nbclient takes the signals, and does not give them back."""
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(_note)
     thread = threading.Thread(target=loop.run_forever, name="notebook", daemon=True)
     thread.start()
     try:
