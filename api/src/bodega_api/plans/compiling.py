@@ -1,24 +1,16 @@
 """From a fitted model and its signature to a plan."""
 
+import importlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from bodega_db.outputs import to_rows
 from bodega_db.signature import Container, Signature
 
-# Each module registers the estimators of its family.
-from bodega_api.plans import (  # noqa: F401
-    bayes,
-    boosting,
-    composition,
-    encoding,
-    imputing,
-    linear,
-    scaling,
-    trees,
-    wrapping,
-)
+from bodega_api import plans
 from bodega_api.plans.registry import Block, Methods, NoPlanError, plan_methods
 from bodega_api.plans.tables import Read, Table, readers
 
@@ -44,6 +36,7 @@ def compile_plan(model: Any, signature: Signature) -> Plan:
     found = readers(signature)
     if found is None:
         raise NoPlanError("a column is of a kind without a plan")
+    _import_families()
     methods = plan_methods(model)
     missing = [name for name in signature.outputs if name not in methods]
     if missing:
@@ -51,3 +44,10 @@ def compile_plan(model: Any, signature: Signature) -> Plan:
     is_array = signature.container is Container.ARRAY
     # scikit-learn makes the rows of an array one matrix, in C order, before anything else.
     return Plan({name: methods[name] for name in signature.outputs}, found, signature.by_row or is_array, is_array)
+
+
+@cache
+def _import_families() -> None:
+    """Import the modules that register estimators: not before a model is loaded, for they need all of scikit-learn."""
+    for _, name, _ in pkgutil.iter_modules(plans.__path__):
+        importlib.import_module(f"{plans.__name__}.{name}")
