@@ -3,11 +3,14 @@
 import os
 import random
 import warnings
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+from bodega_api import engines
 from bodega_api.engines import CHECKED_EVERY, Engine, Tally
 from bodega_api.plans import NoPlanError, Plan, agrees, check_plan, compile_plan, gate
 from bodega_db.errors import PredictionError
@@ -198,3 +201,17 @@ def test_the_api_says_whether_a_version_has_a_plan(api: Api) -> None:
     details = api.client.get("/models/penguins/versions/1").raise_for_status().json()
     assert details["serving"] == {"plan": True}
     assert 'bodega_answers_total{by="plan"} 3.0' in api.client.get("/metrics").text
+
+
+def test_a_model_that_hangs_on_odd_rows_answers_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of the gate are not those of anybody: a model that never returns from one is asked for it once."""
+    monkeypatch.setattr(engines, "PLAN_SECONDS", 0.5)
+    runner, golden = runner_of("linear")
+    model = copy(runner.model)
+    model.predict = lambda X: Event().wait() if (X == 5e-324).any(axis=None) else runner.model.predict(X)
+
+    engine = Engine.start(replace(runner, model=model), golden, Tally())
+
+    assert engine.why_no_plan == "it was not compared with the model within 0.5 s"
+    row = {name: values[:1] for name, values in golden.inputs.items()}
+    assert engine.predict(row, "predict") == runner.predict(row, "predict")

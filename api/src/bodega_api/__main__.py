@@ -14,7 +14,7 @@ from bodega_api.app import create_app
 
 GRACE_SECONDS = 10
 # With pandas and scikit-learn in memory a collection of all objects takes a tenth of a second, in which nobody is
-# answered. What a load leaves is set aside after it (`app`); what requests make is mostly free without a collection.
+# answered. What the libraries bring is set aside (`app`); what requests make is mostly free without a collection.
 COLLECT_AFTER = 50_000  # objects made and not freed; Python's own default is 700 to 2000
 
 

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
 
 from bodega_db.records import Version
@@ -42,6 +43,16 @@ class Application(FastAPI):
         await super().__call__(scope, receive, logged(scope, send) if scope["type"] == "http" else send)
 
 
+@cache
+def set_libraries_aside() -> None:
+    """Have no later collection of garbage look at what the libraries brought, once the first model imported them.
+
+    Once, and not after each load: garbage among what is set aside would never be collected.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Make the API over the catalog and the volume that the settings name; nothing is connected yet.
 
@@ -54,9 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     tally = Tally()
 
     def open_engine(version: Version) -> Engine:
-        engine = Engine.start(store.open(version, rehearse=True), version, tally)
-        gc.collect()
-        gc.freeze()  # what stays in memory is not looked at again at every collection
+        engine = Engine.start(store.open(version, rehearse=True), version.golden, tally)
+        set_libraries_aside()
         return engine
 
     loaded = LoadedVersions(open_engine, settings.cache_bytes)

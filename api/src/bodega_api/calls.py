@@ -44,7 +44,7 @@ class Calls:
         try:
             async with asyncio.timeout(self._seconds), share, self._all:
                 self.check(key)  # others may have waited in front, and in vain
-                running = _start(work)
+                running = start_thread(work)
                 return await asyncio.wrap_future(running)
         except TimeoutError as exc:
             if running is None:
@@ -81,7 +81,8 @@ def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[object], None], futur
         loop.call_soon_threadsafe(what, future)
 
 
-def _start(work: Callable[[], T]) -> "Future[T]":
+def start_thread(work: Callable[[], T]) -> "Future[T]":
+    """Do some work in a thread that does not keep the process from ending, should it never return."""
     result: Future[T] = Future()
     result.set_running_or_notify_cancel()
 
@@ -93,6 +94,5 @@ def _start(work: Callable[[], T]) -> "Future[T]":
         except BaseException as exc:  # noqa: BLE001 (SystemExit, of a model: it ends this call and nothing else)
             result.set_exception(PredictionError(f"The model raised {type(exc).__name__}"))
 
-    # A daemon: a model that hangs must not keep the process from ending.
     threading.Thread(target=run, name="prediction", daemon=True).start()
     return result

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from bodega_db.errors import BodegaError
-from bodega_db.records import Version
+from bodega_db.records import Golden
 from bodega_db.runner import Runner
 from bodega_db.signature import Signature
 
+from bodega_api.calls import start_thread
 from bodega_api.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
 
 log = logging.getLogger(__name__)
 CHECKED_EVERY = 1000
+PLAN_SECONDS = 30  # a model may never return from an odd row
 # What the event loop computes itself, while everybody else waits: so many rows at once at most, and so many seconds.
 MOST_ROWS = 128
 QUICK_SECONDS, QUICK_BATCH_SECONDS = 0.001, 0.005
@@ -48,18 +50,21 @@ class Engine:
         self._answers = itertools.count(1)
 
     @classmethod
-    def start(cls, runner: Runner, version: Version, tally: Tally) -> "Engine":
-        """Plan a model that was loaded, and let the plan prove itself."""
+    def start(cls, runner: Runner, golden: Golden, tally: Tally) -> "Engine":
+        """Plan a model that was loaded, and let the plan prove itself.
+
+        A model that answers must not be kept from it by what only makes it faster: whatever becomes of the plan.
+        """
         try:
-            plan = compile_plan(runner.model, runner.signature)
-            check_plan(plan, runner, version.golden)
+            plan, quick = start_thread(lambda: _make_plan(runner, golden)).result(timeout=PLAN_SECONDS)
         except NoPlanError as exc:
             return cls(runner, None, str(exc), tally)
+        except TimeoutError:
+            return cls(runner, None, f"it was not compared with the model within {PLAN_SECONDS} s", tally)
         except Exception as exc:
-            # A model that answers must not be kept from it by what only makes it faster.
-            log.exception("Planning %s failed", version.reference)
+            log.exception("Planning a %s failed", type(runner.model).__name__)
             return cls(runner, None, f"planning raised {type(exc).__name__}", tally)
-        return cls(runner, plan, "", tally, quick=_is_quick(plan, version))
+        return cls(runner, plan, "", tally, quick=quick)
 
     @property
     def size_bytes(self) -> int:
@@ -115,13 +120,20 @@ class Engine:
             )
 
 
-def _is_quick(plan: Plan, version: Version) -> bool:
+def _make_plan(runner: Runner, golden: Golden) -> tuple[Plan, bool]:
+    """Return a plan that gave the model's answers, and whether it is quick; raise NoPlanError."""
+    plan = compile_plan(runner.model, runner.signature)
+    check_plan(plan, runner, golden)
+    return plan, _is_quick(plan, golden)
+
+
+def _is_quick(plan: Plan, golden: Golden) -> bool:
     """Tell whether each output is so quick, for one row and for as many as are computed at once."""
-    few = {name: values[:1] for name, values in version.golden.inputs.items()}
-    many = {name: (list(values) * MOST_ROWS)[:MOST_ROWS] for name, values in version.golden.inputs.items()}
+    few = {name: values[:1] for name, values in golden.inputs.items()}
+    many = {name: (list(values) * MOST_ROWS)[:MOST_ROWS] for name, values in golden.inputs.items()}
     return all(
         _seconds(plan, few, output) <= QUICK_SECONDS and _seconds(plan, many, output) <= QUICK_BATCH_SECONDS
-        for output in version.golden.outputs
+        for output in golden.outputs
     )
 
 
