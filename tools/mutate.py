@@ -94,11 +94,8 @@ def undecorate(source: str) -> str:
 
 
 def _decorated(tree: ast.Module) -> Iterator[ast.FunctionDef]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and [ast.unparse(d) for d in node.decorator_list][:1] in (
-            [w] for w in WRAPPERS
-        ):
-            yield node
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return (f for f in functions if len(f.decorator_list) == 1 and ast.unparse(f.decorator_list[0]) in WRAPPERS)
 
 
 def run(place: Path, *arguments: str, check: bool = False) -> str:

@@ -5,15 +5,10 @@ whose lines would take longer than their answers: `/metrics` counts them.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from starlette.types import Message, Scope, Send
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 log = logging.getLogger(__name__)

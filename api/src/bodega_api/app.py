@@ -10,9 +10,10 @@ from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from bodega_api import administration, choices, health, history, metrics, models, predictions
-from bodega_api.access import Receive, Scope, Send, logged
+from bodega_api.access import logged
 from bodega_api.calls import Calls
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation

@@ -19,13 +19,13 @@ from bodega_db.errors import InvalidReferenceError
 from bodega_db.signature import Signature
 from fastapi import FastAPI
 from msgspec import DecodeError
+from starlette.types import Message, Receive, Scope, Send
 
-from bodega_api.access import Message, Receive, Scope, Send
 from bodega_api.decoding import ColumnsDecoder, LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.loaded import LoadedVersions
 from bodega_api.predictions import answer_of, freshness
-from bodega_api.routing import Key, Route, Routes, key_of
+from bodega_api.routing import Choice, Route, Routes, choice_of
 
 log = logging.getLogger(__name__)
 MOST_BODY_BYTES = 64 * 1024
@@ -36,7 +36,7 @@ PARAMETERS = frozenset({"model", "version", "output"})
 class Question(NamedTuple):
     """What the query of a request asks for: a choice of a version, and an output."""
 
-    choice: Key
+    choice: Choice
     output: str | None
 
 
@@ -186,7 +186,7 @@ def _read_query(query: bytes) -> Question | None:
         values = dict(pairs)
         if len(values) != len(pairs) or not values.keys() <= PARAMETERS or "" in values.values():
             return None
-        return Question(key_of(values.get("model"), values.get("version")), values.get("output"))
+        return Question(choice_of(values.get("model"), values.get("version")), values.get("output"))
     except (ValueError, InvalidReferenceError):
         return None
 

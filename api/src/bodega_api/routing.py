@@ -15,10 +15,10 @@ from bodega_db.watching import Choose, Contact
 log = logging.getLogger(__name__)
 CAPACITY = 1000  # choices; each holds what the catalog knows of a version, and all may have to be made again at once
 
-Key = tuple[str | None, Selector]
+Choice = tuple[str | None, Selector]
 
 
-def key_of(model: str | None, version: str | None) -> Key:
+def choice_of(model: str | None, version: str | None) -> Choice:
     """Return what a choice is remembered by: "7", "007" and "0000000007" are one; raise InvalidReferenceError."""
     return (model, parse_selector(version))
 
@@ -47,7 +47,7 @@ class Routes:
         self._max_stale = max_stale
         self._capacity = capacity
         self._watcher = store.watch(self._renew)
-        self._kept: OrderedDict[Key, Resolution] = OrderedDict()
+        self._kept: OrderedDict[Choice, Resolution] = OrderedDict()
         self._renewals = 0
         self._lock = threading.Lock()  # never held while the catalog is asked
 
@@ -76,7 +76,7 @@ class Routes:
 
         Raises what `ModelStore.choose` raises.
         """
-        key = key_of(model, version)
+        key = choice_of(model, version)
         contact = self._watcher.contact
         route = self.recall(key)
         if route is not None:
@@ -84,7 +84,7 @@ class Routes:
         resolution = self._ask(key, version, contact)
         return Route(resolution, resolution.generation, 0.0)
 
-    def recall(self, key: Key) -> Route | None:
+    def recall(self, key: Choice) -> Route | None:
         """Return a choice that is in memory, if that is fresh enough; None where the catalog has to be asked."""
         contact = self._watcher.contact  # before the choice, which is then no older than this
         if contact is None or (age := time.monotonic() - contact.at) > self._max_stale:
@@ -94,14 +94,14 @@ class Routes:
             return None
         return Route(resolution, max(contact.generation, resolution.generation), age)
 
-    def _recall(self, key: Key) -> Resolution | None:
+    def _recall(self, key: Choice) -> Resolution | None:
         with self._lock:
             resolution = self._kept.get(key)
             if resolution is not None:
                 self._kept.move_to_end(key)
             return resolution
 
-    def _ask(self, key: Key, version: str | None, contact: Contact | None) -> Resolution:
+    def _ask(self, key: Choice, version: str | None, contact: Contact | None) -> Resolution:
         with self._lock:
             renewals = self._renewals
         try:
@@ -115,7 +115,7 @@ class Routes:
                 self._keep(key, resolution)
         return resolution
 
-    def _keep(self, key: Key, resolution: Resolution) -> None:
+    def _keep(self, key: Choice, resolution: Resolution) -> None:
         self._kept[key] = resolution
         self._kept.move_to_end(key)
         while len(self._kept) > self._capacity:
@@ -147,7 +147,7 @@ class Routes:
                     self._kept[key] = resolution
 
 
-def _choose_again(choose: Choose, key: Key) -> Resolution | None:
+def _choose_again(choose: Choose, key: Choice) -> Resolution | None:
     try:
         return choose(*key)
     except (CatalogUnavailableError, CatalogNotMigratedError):

@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from bodega_api.plans.composition import to_matrix
-from bodega_api.plans.registry import Array, AsideError, Block, Methods, NoPlanError, predictor
+from bodega_api.plans.linear import labels
+from bodega_api.plans.registry import Array, Block, Methods, NoPlanError, bounded, predictor
 
 THREADS = 1  # a request is small, and others are computed beside it
 
@@ -20,9 +21,7 @@ def plan_histogram_boosting(model: Any) -> Methods:
     predictors, begin, width = model._predictors, model._baseline_prediction, model.n_trees_per_iteration_
 
     def raw(block: Block) -> Array:
-        matrix = np.asarray(to_matrix(block), dtype=np.float64)
-        if np.isinf(matrix).any():
-            raise AsideError("a value is too large")
+        matrix = bounded(np.asarray(to_matrix(block), dtype=np.float64))
         scores = np.zeros((len(matrix), width), dtype=begin.dtype, order="F")
         scores += begin
         for iteration in predictors:
@@ -32,19 +31,13 @@ def plan_histogram_boosting(model: Any) -> Methods:
 
     if isinstance(model, HistGradientBoostingRegressor):
         return {"predict": lambda block: model._loss.link.inverse(raw(block).ravel())}
-    classes = model.classes_
 
     def decide(block: Block) -> Array:
         scores = raw(block)
         return scores.ravel() if scores.shape[1] == 1 else scores
 
-    def predict(block: Block) -> Array:
-        scores = raw(block)
-        places = (scores.ravel() > 0).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
-        return classes[places]  # type: ignore[no-any-return]
-
     return {
-        "predict": predict,
+        "predict": labels(model.classes_, decide),
         "predict_proba": lambda block: model._loss.predict_proba(raw(block)),
         "decision_function": decide,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 from bodega_db.outputs import to_rows
 from bodega_db.signature import Container, Signature
 
@@ -28,7 +29,8 @@ class Plan:
         """Answer for JSON columns, one value or list for each row; raise AsideError, or what the arithmetic raises."""
         table = Table({name: read(columns[name]) for name, read in self.readers.items()}, self.by_row)
         block: Block = table.matrix() if self.as_matrix else table
-        return to_rows(self.methods[output](block), output)
+        with np.errstate(all="ignore"):  # what overflows is found in the result, by whoever may not pass it on
+            return to_rows(self.methods[output](block), output)
 
 
 def compile_plan(model: Any, signature: Signature) -> Plan:

@@ -11,7 +11,7 @@ model itself on rows that are made to find a difference.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ Block = Table | Array
 Transform = Callable[[Block], Block]
 Method = Callable[[Block], Any]
 Methods = dict[str, Method]
-T = TypeVar("T")
 
 _transformers: dict[type, Callable[[Any], Transform]] = {}
 _predictors: dict[type, Callable[[Any], Methods]] = {}
@@ -103,6 +102,13 @@ def refuse_frames(estimator: Any) -> None:
     """Raise NoPlanError for an estimator that was told to answer with DataFrames: what follows may go by the names."""
     if getattr(estimator, "_sklearn_output_config", {}).get("transform", "default") != "default":
         raise NoPlanError(f"{type(estimator).__name__} answers with DataFrames")
+
+
+def bounded(matrix: Array) -> Array:
+    """Return a matrix of finite numbers and gaps; step aside for one with an infinity: something was too large."""
+    if np.isinf(matrix).any():
+        raise AsideError("a value is too large")
+    return matrix
 
 
 def finite(matrix: Array) -> Array:

@@ -21,7 +21,7 @@ from sklearn.feature_selection import (
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from bodega_api.plans.composition import to_matrix
-from bodega_api.plans.registry import Array, Block, NoPlanError, Transform, finite, transformer
+from bodega_api.plans.registry import Array, Block, NoPlanError, Transform, bounded, finite, transformer
 
 
 def floats(block: Block) -> Array:
@@ -38,34 +38,27 @@ def _in_place(change: Callable[[Array], object]) -> Transform:
     return transform
 
 
-@transformer(StandardScaler)
-def plan_standard_scaler(scaler: StandardScaler) -> Transform:
-    """Subtract the mean, divide by the scale."""
-    mean = scaler.mean_ if scaler.with_mean else None
-    scale = scaler.scale_ if scaler.with_std else None
-
+def _shift_and_scale(shift: Array | None, scale: Array | None) -> Transform:
     def change(matrix: Array) -> None:
-        if mean is not None:
-            matrix -= mean
+        if shift is not None:
+            matrix -= shift
         if scale is not None:
             matrix /= scale
 
     return _in_place(change)
+
+
+@transformer(StandardScaler)
+def plan_standard_scaler(scaler: StandardScaler) -> Transform:
+    """Subtract the mean, divide by the scale."""
+    return _shift_and_scale(scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None)
 
 
 @transformer(RobustScaler)
 def plan_robust_scaler(scaler: RobustScaler) -> Transform:
     """Subtract the median, divide by the range."""
-    center = scaler.center_ if scaler.with_centering else None
-    scale = scaler.scale_ if scaler.with_scaling else None
-
-    def change(matrix: Array) -> None:
-        if center is not None:
-            matrix -= center
-        if scale is not None:
-            matrix /= scale
-
-    return _in_place(change)
+    centre = scaler.center_ if scaler.with_centering else None
+    return _shift_and_scale(centre, scaler.scale_ if scaler.with_scaling else None)
 
 
 @transformer(MinMaxScaler)
@@ -77,7 +70,7 @@ def plan_min_max_scaler(scaler: MinMaxScaler) -> Transform:
         matrix *= scale
         matrix += least
         if limits is not None:
-            finite(np.where(np.isnan(matrix), 0.0, matrix))  # clipping would hide what overflowed
+            bounded(matrix)  # clipping would hide what overflowed
             np.clip(matrix, *limits, out=matrix)
 
     return _in_place(change)
@@ -88,12 +81,7 @@ def plan_max_abs_scaler(scaler: MaxAbsScaler) -> Transform:
     """Divide by the largest absolute value."""
     if getattr(scaler, "clip", False):
         raise NoPlanError("MaxAbsScaler clips")
-    scale = scaler.scale_
-
-    def change(matrix: Array) -> None:
-        matrix /= scale
-
-    return _in_place(change)
+    return _shift_and_scale(None, scaler.scale_)
 
 
 @transformer(

@@ -20,11 +20,6 @@ class Table:
     columns: Mapping[str, Values]
     by_row: bool = False
 
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(next(iter(self.columns.values())))
-
     def take(self, names: Sequence[str]) -> "Table":
         """Return some of the columns, in another order."""
         return Table({name: self.columns[name] for name in names})

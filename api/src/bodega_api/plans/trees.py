@@ -15,18 +15,13 @@ from sklearn.ensemble._gradient_boosting import predict_stages
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 from bodega_api.plans.composition import to_matrix
-from bodega_api.plans.registry import Array, AsideError, Block, Method, Methods, NoPlanError, finite, predictor
+from bodega_api.plans.registry import Array, Block, Method, Methods, NoPlanError, bounded, finite, predictor
 
 
 def singles(block: Block, *, gaps: bool) -> Array:
     """Return a block as the trees take it: float32 in C order; step aside for NaN, unless the tree allows gaps."""
-    with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(to_matrix(block), dtype=np.float32)
-    if not gaps:
-        return finite(matrix)
-    if np.isinf(matrix).any():
-        raise AsideError("a value is too large")
-    return matrix
+    matrix = np.ascontiguousarray(to_matrix(block), dtype=np.float32)
+    return bounded(matrix) if gaps else finite(matrix)
 
 
 def _allows_gaps(tree: Any) -> bool:
