@@ -9,23 +9,21 @@ import argparse
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import psycopg
-from bodega_db import catalog, migrate
-from bodega_db.embedded import EmbeddedPostgres
+from bodega_db import catalog
 from bodega_db.records import Registration, Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from private import private_store
 from psycopg import sql
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -74,18 +72,15 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1_000, help="with 100 versions each (default: %(default)s)")
     asked = parser.parse_args()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)
-        server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-        migrate.upgrade(server.url)
-        settings = Settings.read(database_url=server.url, models=folder / "models")
+        settings = stack.enter_context(private_store())
+        url = settings.database_url.get_secret_value()
         store = stack.enter_context(closing(ModelStore.connect(settings)))
         first = register_one(store)
-        fill(server.url, asked.versions, asked.models)
-        connection = stack.enter_context(psycopg.connect(server.url, autocommit=True))
+        fill(url, asked.versions, asked.models)
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
         print_choices(store, connection, asked.versions)
         print_http(settings)
-        print_writers(store, server.url, first)
+        print_writers(store, url, first)
 
 
 def register_one(store: ModelStore) -> Version:

@@ -27,10 +27,8 @@ from typing import Any
 
 import httpx2
 import pandas as pd
-from bodega_db import migrate
-from bodega_db.embedded import EmbeddedPostgres
-from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from private import private_store
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / "peers"
@@ -122,18 +120,8 @@ def measure(server: Server, connections: int, seconds: float) -> Result:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT % (json.dumps(server.body), server.expected))
         script.flush()
-        command = [
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds:g}s",
-            "--timeout",
-            "20s",
-            "-s",
-            script.name,
-            server.url,
-        ]
-        said = run_on(LOAD_CORE, command)
+        options = f"-t1 -c{connections} -d{seconds:g}s --timeout 20s -s {script.name}"
+        said = run_on(LOAD_CORE, ["wrk", *options.split(), server.url])
     found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", said)
     if not found:
         raise RuntimeError(f"wrk says: {said}")
@@ -160,9 +148,9 @@ def start_all(name: str, pythons: dict[str, Path], stack: ExitStack) -> Iterator
     expected = f'["{right}"]'
     uvicorn = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--no-access-log", "--app-dir", str(PEERS)]
     yield ready(stack.enter_context(bodega(name)), "bodega", "/predict?model=bench", rows, expected)
-    port = stack.enter_context(serve([*uvicorn, "echo:app"]))
+    port = stack.enter_context(serve([*uvicorn, "echo:app", "--port", "{port}"]))
     yield ready(port, "echo", "/", rows, "Gentoo")
-    port = stack.enter_context(serve([*uvicorn, "naive:app"], MODEL=name))
+    port = stack.enter_context(serve([*uvicorn, "naive:app", "--port", "{port}"], MODEL=name))
     yield ready(port, "naive", "/predict", rows, expected)
     if "mlflow" in pythons:
         python = pythons["mlflow"]
@@ -170,11 +158,11 @@ def start_all(name: str, pythons: dict[str, Path], stack: ExitStack) -> Iterator
         subprocess.run([python, PEERS / "mlflow_model.py", name, folder], check=True, capture_output=True)
         command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder), "--env-manager", "local"]
         path = f"{python.parent}:{os.environ['PATH']}"
-        port = stack.enter_context(serve([*command, "--workers", "1"], option="--port", PATH=path))
+        port = stack.enter_context(serve([*command, "--workers", "1", "--port", "{port}"], PATH=path))
         yield ready(port, "mlflow", "/invocations", {"dataframe_records": rows["rows"]}, right)
     if "litserve" in pythons:
-        command = [str(pythons["litserve"]), str(PEERS / "litserve_app.py")]
-        port = stack.enter_context(serve(command, option="", MODEL=name))
+        command = [str(pythons["litserve"]), str(PEERS / "litserve_app.py"), "{port}"]
+        port = stack.enter_context(serve(command, MODEL=name))
         yield ready(port, "litserve", "/predict", rows, right)
 
 
@@ -182,25 +170,21 @@ def start_all(name: str, pythons: dict[str, Path], stack: ExitStack) -> Iterator
 def bodega(name: str) -> Iterator[int]:
     """Register the model in a private store, and serve it."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)
-        server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-        migrate.upgrade(server.url)
-        settings = Settings.read(database_url=server.url, models=folder / "models")
+        settings = stack.enter_context(private_store())
         with closing(ModelStore.connect(settings)) as store:
             store.register(models.make(name), "bench", example=models.rows(name))
-        environment = {"BODEGA_DATABASE_URL": server.url, "BODEGA_MODELS": str(folder / "models")}
-        yield stack.enter_context(serve([sys.executable, "-m", "bodega_api"], option=None, **environment))
+        url = settings.database_url.get_secret_value()
+        environment = {"BODEGA_DATABASE_URL": url, "BODEGA_MODELS": str(settings.models)}
+        yield stack.enter_context(serve([sys.executable, "-m", "bodega_api"], **environment))
 
 
 @contextmanager
-def serve(command: list[str], *, option: str | None = "--port", **environment: str) -> Iterator[int]:
-    """Run a server on the servers' core and a free port, named by an option, an argument, or BODEGA_API_PORT."""
+def serve(command: list[str], **environment: str) -> Iterator[int]:
+    """Run a server on the servers' core and a free port, which stands for {port} and is in BODEGA_API_PORT."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    given = [] if option is None else [option, str(port)] if option else [str(port)]
     process = subprocess.Popen(
-        ["taskset", "-c", str(SERVER_CORE), *command, *given],
+        ["taskset", "-c", str(SERVER_CORE), *(part.format(port=port) for part in command)],
         env={**os.environ, **environment, "BODEGA_API_PORT": str(port)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

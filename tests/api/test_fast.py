@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from bodega_api.body import read_body
 from bodega_api.decoding import ColumnsDecoder, LongWayError
+from bodega_api.engines import CHECKED_EVERY
 from bodega_api.validation import check_input
 from bodega_db.signature import Column, Container, Kind, Output, Signature
 from bodega_db.store import ModelStore
@@ -15,6 +16,7 @@ from gallery import GENTOO, ask, enter, penguins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import DecodeError
+from outages import wait_for
 
 COLUMNS = (
     Column("a number", Kind.NUMBER, "float64", nullable=True),
@@ -194,3 +196,15 @@ def test_the_fast_path_follows_the_catalog(warm: Api, store: ModelStore) -> None
         if ask(warm, {"rows": [GENTOO]}).json()["version"] == 1:
             return
     raise AssertionError("a version in quarantine answers")
+
+
+def test_one_answer_in_a_thousand_is_asked_of_the_model_too(warm: Api) -> None:
+    """Behind its answer; the plan is right, and stays."""
+    tally = warm.app.state.tally
+
+    for _ in range(CHECKED_EVERY):
+        ask(warm, {"rows": [GENTOO]}).raise_for_status()
+
+    wait_for(lambda: tally.compared == 1)
+    assert tally.planned >= CHECKED_EVERY
+    assert tally.retired == 0

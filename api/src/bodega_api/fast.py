@@ -15,15 +15,17 @@ from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 import orjson
-from bodega_db.errors import InvalidReferenceError
+from bodega_db.errors import BodegaError, InvalidReferenceError, OutputNotAvailableError
+from bodega_db.outputs import check_output
 from bodega_db.signature import Signature
 from fastapi import FastAPI
 from msgspec import DecodeError
 from starlette.types import Message, Receive, Scope, Send
 
+from bodega_api.calls import Calls
 from bodega_api.decoding import ColumnsDecoder, LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
-from bodega_api.loaded import LoadedVersions
+from bodega_api.loaded import LoadedVersions, key_of
 from bodega_api.predictions import answer_of, freshness
 from bodega_api.routing import Choice, Route, Routes, choice_of
 
@@ -46,6 +48,7 @@ class FastPath:
     def __init__(self, app: FastAPI) -> None:
         self._routes: Routes = app.state.routes
         self._loaded: LoadedVersions[Engine] = app.state.loaded
+        self._calls: Calls = app.state.calls
         self._max_rows: int = min(app.state.settings.max_rows, MOST_ROWS)
         self._max_body: int = min(app.state.settings.max_body_bytes, MOST_BODY_BYTES)
         self._questions: dict[bytes, Question | None] = {}
@@ -66,7 +69,9 @@ class FastPath:
             found = None
         if found is None:
             return _again(message, receive)
-        await _send(send, *found)
+        await _send(send, found)
+        if found.engine.is_due():  # behind the answer, which does not wait for it
+            await self._compare(found)
         return None
 
     def _question(self, query: bytes) -> Question | None:
@@ -88,31 +93,47 @@ class FastPath:
                 return False
         return 0 < size <= self._max_body
 
-    async def _predict(self, question: Question, body: bytes) -> tuple[Route, bytes] | None:
+    async def _predict(self, question: Question, body: bytes) -> "Answered | None":
         route = self._routes.recall(question.choice)
         if route is None:
             return None
-        version = route.resolution.version
-        engine = self._loaded.peek(version)
+        engine = self._loaded.peek(route.resolution.version)
         if engine is None or not engine.quick:
             return None
-        output = question.output or version.signature.default_output
-        predictions = await self._ask(engine, output, body)
-        if predictions is None:
-            return None
-        return route, orjson.dumps(answer_of(route.resolution, output, predictions, []))
-
-    async def _ask(self, engine: Engine, output: str, body: bytes) -> list[Any] | None:
         lane = self._lanes.get(engine)
         if lane is None:
             lane = self._lanes[engine] = Lane(engine.signature)
-        if lane.decoder is None or output not in engine.signature.outputs:
+        if lane.decoder is None:
             return None
         try:
+            output = check_output(engine.signature, question.output)
             columns, rows = lane.decoder.decode(body)
-        except (LongWayError, DecodeError, UnicodeDecodeError):
+        except (OutputNotAvailableError, LongWayError, DecodeError, UnicodeDecodeError):
             return None
-        return await lane.ask(engine, columns, rows, output) if rows <= self._max_rows else None
+        predictions = await lane.ask(engine, columns, rows, output) if rows <= self._max_rows else None
+        if predictions is None:
+            return None
+        answer = orjson.dumps(answer_of(route.resolution, output, predictions, []))
+        return Answered(route, engine, columns, output, predictions, answer)
+
+    async def _compare(self, it: "Answered") -> None:
+        """Have the model answer too, as it is always called: in a thread, with a deadline."""
+        try:
+            key = key_of(it.route.resolution.version)
+            await self._calls.run(key, lambda: it.engine.compare(it.columns, it.output, it.predictions))
+        except BodegaError as exc:
+            log.warning("A plan could not be compared with its model: %s", exc.message)
+
+
+class Answered(NamedTuple):
+    """A request that was answered: by what, and what for."""
+
+    route: Route
+    engine: Engine
+    columns: Columns
+    output: str
+    predictions: list[Any]
+    body: bytes
 
 
 class Waiting(NamedTuple):
@@ -164,12 +185,8 @@ def _answer(engine: Engine, batch: list[Waiting], output: str) -> None:
     begin = 0
     for waiting in batch:
         end = begin + waiting.rows
-        part = None if answers is None else answers[begin:end]
         if not waiting.answer.done():  # whoever asked may have gone
-            waiting.answer.set_result(part)
-        if part is not None and engine.is_due():
-            # Beside the answer, which does not wait for it.
-            asyncio.get_running_loop().run_in_executor(None, engine.compare, waiting.columns, output, part)
+            waiting.answer.set_result(None if answers is None else answers[begin:end])
         begin = end
 
 
@@ -191,11 +208,11 @@ def _read_query(query: bytes) -> Question | None:
         return None
 
 
-async def _send(send: Send, route: Route, body: bytes) -> None:
-    headers = [(name.lower().encode(), value.encode()) for name, value in freshness(route).items()]
-    headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+async def _send(send: Send, it: Answered) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in freshness(it.route).items()]
+    headers += [(b"content-length", b"%d" % len(it.body)), (b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": it.body})
 
 
 def _again(first: Message, receive: Receive) -> Receive:
