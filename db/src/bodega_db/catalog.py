@@ -1,17 +1,14 @@
-"""Every SQL statement of Bodega: functions over a session that return records and never commit."""
+"""The catalog in SQL: functions over a session that return records and never commit."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, Text, bindparam, func, select, text
+from sqlalchemy import Connection, Row, Select, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from bodega_db import reference as ref
 from bodega_db.engine import constraint
 from bodega_db.errors import (
     IdempotencyConflictError,
@@ -19,7 +16,6 @@ from bodega_db.errors import (
     ModelAmbiguousError,
     ModelNotFoundError,
     VersionNotFoundError,
-    VersionQuarantinedError,
 )
 from bodega_db.lifecycle import Status
 from bodega_db.records import (
@@ -29,12 +25,11 @@ from bodega_db.records import (
     Golden,
     ModelSummary,
     Registration,
-    Resolution,
     Version,
     VersionSummary,
 )
 from bodega_db.signature import Signature
-from bodega_db.tables import AliasRow, EventRow, GenerationRow, MetricRow, ModelRow, StoreRow, VersionRow
+from bodega_db.tables import EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 
 SUMMARY = (
     ModelRow.name.label("model"),
@@ -62,7 +57,6 @@ DETAIL = (
 )
 # What is read in one statement needs no session, which would take a fifth of the time.
 Reading = Session | Connection
-CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
 
 
 # --- the store itself --------------------------------------------------------------------------------------
@@ -172,14 +166,14 @@ def version_values(registration: Registration) -> dict[str, Any]:
 
 def list_full_versions(session: Session, name: str, *, without: Status) -> list[Version]:
     """Return all versions of a model that are not in a status, with all that is known of them, the first one first."""
-    statement = _details().where(ModelRow.name == name, VersionRow.status != without)
-    return [_version(row) for row in session.execute(statement.order_by(VersionRow.number))]
+    statement = details().where(ModelRow.name == name, VersionRow.status != without)
+    return [version_of(row) for row in session.execute(statement.order_by(VersionRow.number))]
 
 
 def find_by_idempotency_key(session: Session, key: str) -> Version | None:
     """Return the version that was registered under a key, if any."""
-    row = session.execute(_details().where(VersionRow.idempotency_key == key)).one_or_none()
-    return _version(row) if row else None
+    row = session.execute(details().where(VersionRow.idempotency_key == key)).one_or_none()
+    return version_of(row) if row else None
 
 
 # --- reading -----------------------------------------------------------------------------------------------
@@ -219,10 +213,10 @@ def get_only_model_name(session: Reading) -> str:
 
 def get_version(session: Reading, name: str, number: int) -> Version:
     """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
-    row = session.execute(_details().where(ModelRow.name == name, VersionRow.number == number)).one_or_none()
+    row = session.execute(details().where(ModelRow.name == name, VersionRow.number == number)).one_or_none()
     if row is None:
-        raise VersionNotFoundError(_missing(session, name, number))
-    return _version(row)
+        raise VersionNotFoundError(why_missing(session, name, number))
+    return version_of(row)
 
 
 def list_events(session: Session, model: str, limit: int = 1000, before: int | None = None) -> list[Event]:
@@ -235,134 +229,8 @@ def list_events(session: Session, model: str, limit: int = 1000, before: int | N
     return [Event(**{name: getattr(row, name) for name in fields}) for row in rows]
 
 
-# --- choosing ----------------------------------------------------------------------------------------------
-
-
-def find_version(session: Reading, name: str, selector: ref.Selector) -> Version:
-    """Return the version that a selector means to somebody who looks or moves: a numbered one also in quarantine."""
-    if isinstance(selector, ref.ByNumber):
-        return get_version(session, name, selector.number)
-    return resolve(session, name, selector).version
-
-
-def choose(session: Reading, model: str | None, selector: ref.Selector) -> Resolution:
-    """Choose like `resolve`; without a model, in the only one there is."""
-    if model is not None:
-        return resolve(session, model, selector)
-    generation = get_generation(session)  # before the name: a model registered in between belongs to a later one
-    return replace(resolve(session, get_only_model_name(session), selector), generation=generation)
-
-
-def resolve(session: Reading, name: str, selector: ref.Selector) -> Resolution:
-    """Choose the version that answers for a selector, and say why; raise if there is none to serve."""
-    row = session.execute(*_choice(name, selector)).first()
-    if row is None:
-        raise VersionNotFoundError(_absence(session, name, selector))
-    version = _version(row)
-    if version.status is Status.QUARANTINED:
-        raise VersionQuarantinedError(f"{version.reference} is in quarantine")
-    return Resolution(version, _reason(version, selector), row.chosen_at)
-
-
-def _choice(name: str, selector: ref.Selector) -> tuple[Select[Any], dict[str, Any]]:
-    match selector:
-        case ref.ByNumber(number):
-            return _by("number"), {"model": name, "number": number}
-        case ref.ByAlias(alias):
-            return _by("alias"), {"model": name, "alias": alias}
-        case ref.Production():
-            return _by("production"), {"model": name}
-        case ref.Latest():
-            return _by("latest"), {"model": name}
-        case ref.Default():
-            return _by("default"), {"model": name}
-        case ref.Best(metric, lowest):
-            return _by("lowest" if lowest else "highest"), {"model": name, "metric": metric}
-
-
-@cache  # to make a statement takes longer than to answer it
-def _by(what: str) -> Select[Any]:
-    number: dict[str, Callable[[], Any]] = {
-        "number": lambda: bindparam("number", type_=Integer),
-        "alias": _alias_number,
-        "production": _production_number,
-        "latest": _newest_number,
-        "default": lambda: func.coalesce(_production_number(), _newest_number()),
-        "lowest": lambda: _best_number(lowest=True),
-        "highest": lambda: _best_number(lowest=False),
-    }
-    chosen = _details().add_columns(CHOSEN_AT).where(ModelRow.name == bindparam("model", type_=Text))
-    return chosen.where(VersionRow.number == number[what]())
-
-
-# Each is one look into an index, however many versions the model has. A status is written out where the index has it in
-# its condition: Postgres plans a statement once for many parameters, and would not know that they fit.
-PRODUCTION = text("other.status = 'production'")
-SERVED = text("other.status IN ('candidate', 'production')")
-OTHER = aliased(VersionRow, name="other")
-
-
-def _alias_number() -> ColumnElement[Any]:
-    named = select(OTHER.number).join(AliasRow, AliasRow.version_id == OTHER.id)
-    named = named.where(AliasRow.model_id == ModelRow.id, AliasRow.name == bindparam("alias", type_=Text))
-    return named.correlate(ModelRow).scalar_subquery()
-
-
-def _production_number() -> ColumnElement[Any]:
-    return select(OTHER.number).where(OTHER.model_id == ModelRow.id, PRODUCTION).scalar_subquery()
-
-
-def _newest_number() -> ColumnElement[Any]:
-    newest = select(OTHER.number).where(OTHER.model_id == ModelRow.id, SERVED)
-    return newest.order_by(OTHER.number.desc()).limit(1).scalar_subquery()
-
-
-def _best_number(lowest: bool) -> ColumnElement[Any]:
-    metric = bindparam("metric", type_=Text)
-    order = MetricRow.value.asc() if lowest else MetricRow.value.desc()
-    servable = (MetricRow.model_id == ModelRow.id, MetricRow.name == metric, MetricRow.servable)
-    best = select(MetricRow.value).where(*servable).order_by(order).limit(1).correlate(ModelRow).scalar_subquery()
-    # Of those that have the best value, the newest.
-    equals = aliased(MetricRow)
-    numbers = select(equals.number).where(equals.model_id == ModelRow.id, equals.name == metric, equals.servable)
-    newest = numbers.where(equals.value == best).order_by(equals.number.desc()).limit(1)
-    return newest.correlate(ModelRow).scalar_subquery()
-
-
-def _reason(version: Version, selector: ref.Selector) -> str:
-    match selector:
-        case ref.ByNumber():
-            return "asked for by number"
-        case ref.Production():
-            return "in production"
-        case ref.Latest():
-            return "the newest version"
-        case ref.Default():
-            return (
-                "in production" if version.status is Status.PRODUCTION else "none in production: the newest candidate"
-            )
-        case ref.ByAlias(alias):
-            return f"named by the alias {alias}"
-        case ref.Best(metric, lowest):
-            return f"the {'lowest' if lowest else 'highest'} {metric}: {version.metrics[metric]}"
-
-
-def _absence(session: Reading, name: str, selector: ref.Selector) -> str:
-    get_model(session, name)
-    match selector:
-        case ref.ByNumber(number):
-            return _missing(session, name, number)
-        case ref.Production():
-            return f"Model {name} has no version in production"
-        case ref.ByAlias():
-            return f"Model {name} has no such alias"
-        case ref.Best(metric):
-            return f"No candidate or production version of {name} has the metric {metric}"
-        case _:
-            return f"Model {name} has no candidate or production version"
-
-
-def _missing(session: Reading, name: str, number: int) -> str:
+def why_missing(session: Reading, name: str, number: int) -> str:
+    """Say that a model has no version of that number, and if it was deleted, by whom and why."""
     # The history is read only where it has an answer: every number up to the last one was given out.
     if number > get_model(session, name).last_version:
         return f"Model {name} has no version {number}"
@@ -379,7 +247,8 @@ def _missing(session: Reading, name: str, number: int) -> str:
 # --- rows into records -------------------------------------------------------------------------------------
 
 
-def _details() -> Select[Any]:
+def details() -> Select[Any]:
+    """Return the statement for everything known of versions, to be narrowed."""
     return select(*DETAIL).join(ModelRow)
 
 
@@ -410,16 +279,11 @@ def summary(row: Sequence[Any]) -> VersionSummary:
     return VersionSummary(model, number, Status(status), Digest(sha256), *rest)
 
 
-def _version(row: Row[Any]) -> Version:
-    values = _plain(row)
-    values.pop(CHOSEN_AT.name, None)
+def version_of(row: Row[Any]) -> Version:
+    """Make the record of a row of `details`, which may have further columns."""
+    values = {column.name: row._mapping[column.name] for column in DETAIL}
+    values["digest"] = Digest(values.pop("sha256"))
+    values["status"] = Status(values["status"])
     values["signature"] = Signature.from_dict(values["signature"])
     values["golden"] = Golden.from_dict(values["golden"])
     return Version(**values)
-
-
-def _plain(row: Row[Any]) -> dict[str, Any]:
-    values = dict(row._mapping)
-    values["digest"] = Digest(values.pop("sha256"))
-    values["status"] = Status(values["status"])
-    return values

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, moves
+from bodega_db import catalog, choosing, moves
 from bodega_db.environment import default_actor
 from bodega_db.errors import InvalidReferenceError, StatusMoveError
 from bodega_db.lifecycle import Status, may_move
@@ -74,7 +74,7 @@ def parse_explicit(reference: str) -> tuple[str, Selector]:
 
 def lock(session: Session, model_id: int, name: str, selector: Selector) -> Move:
     """Lock a version of a model that is locked, and the one in production; raise VersionNotFoundError and its kin."""
-    number = catalog.find_version(session, name, selector).number
+    number = choosing.find_version(session, name, selector).number
     production = moves.lock_versions(session, model_id, number)
     # Anew: a quarantine may have come between the choice and the lock.
     return Move(session, model_id, catalog.get_version(session, name, number), production)

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog
+from bodega_db import catalog, choosing
 from bodega_db.bundles import FORMAT, Bundle, Manifest, open_bundle, write_bundle
 from bodega_db.environment import default_actor
 from bodega_db.errors import (
@@ -104,7 +104,7 @@ class ExchangeVerbs(RegisteringVerbs):
 def _named(session: Session, reference: str) -> list[Version]:
     name, selector = parse_reference(reference)
     if not isinstance(selector, Default):
-        version = catalog.find_version(session, name, selector)
+        version = choosing.find_version(session, name, selector)
         if version.status is Status.QUARANTINED:
             raise VersionQuarantinedError(f"{version.reference} is in quarantine")
         return [version]

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, moves
+from bodega_db import catalog, choosing, moves
 from bodega_db.changing import ChangingVerbs, lock, parse_explicit
 from bodega_db.compatibility import compare_signatures
 from bodega_db.errors import (
@@ -95,7 +95,7 @@ class LifecycleVerbs(ChangingVerbs):
         checked = check_reason(reason, required_for="A release")
         name, selector = parse_explicit(reference)
         with self._transaction() as session:
-            version = catalog.find_version(session, name, selector)
+            version = choosing.find_version(session, name, selector)
         self.verify(version.digest, version.size_bytes)
         with self._moving(version.reference, checked, actor) as move:
             if move.version.status is not Status.QUARANTINED:

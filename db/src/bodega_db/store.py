@@ -7,7 +7,7 @@ from typing import Self
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, ownership
+from bodega_db import catalog, choosing, ownership
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.diff import Difference, compare
 from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine, translate_errors
@@ -133,7 +133,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
         name, selector = parse_reference(reference)
         with self._reading() as connection:
-            return catalog.find_version(connection, name, selector)
+            return choosing.find_version(connection, name, selector)
 
     def diff(self, before: str, after: str) -> Difference:
         """Return what differs between the versions of two references, and whether callers of one can call the other."""
@@ -143,13 +143,13 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
         name, selector = parse_reference(reference)
         with self._reading() as connection:
-            return catalog.resolve(connection, name, selector)
+            return choosing.resolve(connection, name, selector)
 
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
         with self._reading() as connection:
-            return catalog.choose(connection, model if model is None else _existing_name(model), selector)
+            return choosing.choose(connection, model if model is None else _existing_name(model), selector)
 
     def history(self, name: str, *, before: int | None = None, limit: int = 1000) -> list[Event]:
         """Return what happened to a model, newest first; `before` is the id of the last event seen."""

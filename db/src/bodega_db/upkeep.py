@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, inventory, moves
+from bodega_db import choosing, inventory, moves
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.collecting import GRACE, Collector, Plan
 from bodega_db.environment import default_actor
@@ -79,7 +79,7 @@ class UpkeepVerbs:
     def _write_manifest(self, reference: str) -> None:
         name, selector = parse_reference(reference)
         with self._transaction() as session:
-            version = catalog.find_version(session, name, selector)
+            version = choosing.find_version(session, name, selector)
         self.manifests.finish(VersionManifest.of(version))
 
     def gc(

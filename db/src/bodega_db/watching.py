@@ -17,7 +17,7 @@ import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog
+from bodega_db import catalog, choosing
 from bodega_db.engine import create_catalog_engine, translate_errors
 from bodega_db.errors import BodegaError, CatalogUnavailableError
 from bodega_db.records import Changes, Resolution
@@ -133,4 +133,4 @@ class Watcher:
 
 def _choose(session: Session, model: str | None, selector: Selector) -> Resolution:
     with translate_errors():  # a catalog that goes away now is told apart from a choice that cannot be made
-        return catalog.choose(session, model, selector)
+        return choosing.choose(session, model, selector)

@@ -1,0 +1,144 @@
+"""Choosing a version in SQL: by number, alias, place or metric, each with the reason or with why there is none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, Text, bindparam, func, select, text
+from sqlalchemy.orm import aliased
+
+from bodega_db import catalog
+from bodega_db import reference as ref
+from bodega_db.errors import VersionNotFoundError, VersionQuarantinedError
+from bodega_db.lifecycle import Status
+from bodega_db.records import Resolution, Version
+from bodega_db.tables import AliasRow, GenerationRow, MetricRow, ModelRow, VersionRow
+
+CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
+
+
+def find_version(session: catalog.Reading, name: str, selector: ref.Selector) -> Version:
+    """Return the version that a selector means to somebody who looks or moves: a numbered one also in quarantine."""
+    if isinstance(selector, ref.ByNumber):
+        return catalog.get_version(session, name, selector.number)
+    return resolve(session, name, selector).version
+
+
+def choose(session: catalog.Reading, model: str | None, selector: ref.Selector) -> Resolution:
+    """Choose like `resolve`; without a model, in the only one there is."""
+    if model is not None:
+        return resolve(session, model, selector)
+    generation = catalog.get_generation(
+        session
+    )  # before the name: a model registered in between belongs to a later one
+    return replace(resolve(session, catalog.get_only_model_name(session), selector), generation=generation)
+
+
+def resolve(session: catalog.Reading, name: str, selector: ref.Selector) -> Resolution:
+    """Choose the version that answers for a selector, and say why; raise if there is none to serve."""
+    row = session.execute(*_choice(name, selector)).first()
+    if row is None:
+        raise VersionNotFoundError(_absence(session, name, selector))
+    version = catalog.version_of(row)
+    if version.status is Status.QUARANTINED:
+        raise VersionQuarantinedError(f"{version.reference} is in quarantine")
+    return Resolution(version, _reason(version, selector), row.chosen_at)
+
+
+def _choice(name: str, selector: ref.Selector) -> tuple[Select[Any], dict[str, Any]]:
+    match selector:
+        case ref.ByNumber(number):
+            return _by("number"), {"model": name, "number": number}
+        case ref.ByAlias(alias):
+            return _by("alias"), {"model": name, "alias": alias}
+        case ref.Production():
+            return _by("production"), {"model": name}
+        case ref.Latest():
+            return _by("latest"), {"model": name}
+        case ref.Default():
+            return _by("default"), {"model": name}
+        case ref.Best(metric, lowest):
+            return _by("lowest" if lowest else "highest"), {"model": name, "metric": metric}
+
+
+@cache  # to make a statement takes longer than to answer it
+def _by(what: str) -> Select[Any]:
+    number: dict[str, Callable[[], Any]] = {
+        "number": lambda: bindparam("number", type_=Integer),
+        "alias": _alias_number,
+        "production": _production_number,
+        "latest": _newest_number,
+        "default": lambda: func.coalesce(_production_number(), _newest_number()),
+        "lowest": lambda: _best_number(lowest=True),
+        "highest": lambda: _best_number(lowest=False),
+    }
+    chosen = catalog.details().add_columns(CHOSEN_AT).where(ModelRow.name == bindparam("model", type_=Text))
+    return chosen.where(VersionRow.number == number[what]())
+
+
+# Each is one look into an index, however many versions the model has. A status is written out where the index has it in
+# its condition: Postgres plans a statement once for many parameters, and would not know that they fit.
+PRODUCTION = text("other.status = 'production'")
+SERVED = text("other.status IN ('candidate', 'production')")
+OTHER = aliased(VersionRow, name="other")
+
+
+def _alias_number() -> ColumnElement[Any]:
+    named = select(OTHER.number).join(AliasRow, AliasRow.version_id == OTHER.id)
+    named = named.where(AliasRow.model_id == ModelRow.id, AliasRow.name == bindparam("alias", type_=Text))
+    return named.correlate(ModelRow).scalar_subquery()
+
+
+def _production_number() -> ColumnElement[Any]:
+    return select(OTHER.number).where(OTHER.model_id == ModelRow.id, PRODUCTION).scalar_subquery()
+
+
+def _newest_number() -> ColumnElement[Any]:
+    newest = select(OTHER.number).where(OTHER.model_id == ModelRow.id, SERVED)
+    return newest.order_by(OTHER.number.desc()).limit(1).scalar_subquery()
+
+
+def _best_number(lowest: bool) -> ColumnElement[Any]:
+    metric = bindparam("metric", type_=Text)
+    order = MetricRow.value.asc() if lowest else MetricRow.value.desc()
+    servable = (MetricRow.model_id == ModelRow.id, MetricRow.name == metric, MetricRow.servable)
+    best = select(MetricRow.value).where(*servable).order_by(order).limit(1).correlate(ModelRow).scalar_subquery()
+    # Of those that have the best value, the newest.
+    equals = aliased(MetricRow)
+    numbers = select(equals.number).where(equals.model_id == ModelRow.id, equals.name == metric, equals.servable)
+    newest = numbers.where(equals.value == best).order_by(equals.number.desc()).limit(1)
+    return newest.correlate(ModelRow).scalar_subquery()
+
+
+def _reason(version: Version, selector: ref.Selector) -> str:
+    match selector:
+        case ref.ByNumber():
+            return "asked for by number"
+        case ref.Production():
+            return "in production"
+        case ref.Latest():
+            return "the newest version"
+        case ref.Default():
+            return (
+                "in production" if version.status is Status.PRODUCTION else "none in production: the newest candidate"
+            )
+        case ref.ByAlias(alias):
+            return f"named by the alias {alias}"
+        case ref.Best(metric, lowest):
+            return f"the {'lowest' if lowest else 'highest'} {metric}: {version.metrics[metric]}"
+
+
+def _absence(session: catalog.Reading, name: str, selector: ref.Selector) -> str:
+    catalog.get_model(session, name)
+    match selector:
+        case ref.ByNumber(number):
+            return catalog.why_missing(session, name, number)
+        case ref.Production():
+            return f"Model {name} has no version in production"
+        case ref.ByAlias():
+            return f"Model {name} has no such alias"
+        case ref.Best(metric):
+            return f"No candidate or production version of {name} has the metric {metric}"
+        case _:
+            return f"Model {name} has no candidate or production version"
