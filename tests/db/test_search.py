@@ -1,5 +1,6 @@
 """Searching versions: filters, words, orders and pages over real rows, against a plain reading of them."""
 
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import product
@@ -254,3 +255,24 @@ def test_a_search_is_planned_for_its_own_values(store: ModelStore) -> None:
 
     assert [statement for statement in prepared if "ORDER BY metric.value" in statement] == []
     assert prepared != []  # whatever is chosen by an index alone is prepared once
+
+
+def test_params_come_back_exactly(store: ModelStore) -> None:
+    """Integers of 64 bits, small floats, nested values and any text are read as they were written, in both ways."""
+    params = {"seed": 2**63 - 1, "least": 1 - 2**63, "tol": 5e-324, "deep": [{"é": [None, True, 1.5]}]}
+    version = enter(store, "penguins", penguins(), params=params)
+
+    assert version.params == params
+    assert store.versions("penguins")[0].params == params
+
+
+def test_a_number_beyond_all_floats_hides_no_row(store: ModelStore, sql_connection: "psycopg.Connection[Any]") -> None:
+    """A number that no float holds, written past the store, leaves its version and all others to be read."""
+    enter(store, "penguins", penguins())
+    enter(store, "penguins", penguins())
+    sql_connection.execute("SET session_replication_role = replica")  # no trigger holds it up
+    beyond = f'{{"C": {10**320}.5}}'
+    sql_connection.execute("UPDATE version SET params = %s WHERE number = 1", [beyond])
+
+    assert [version.params for version in store.versions("penguins")] == [{}, {"C": math.inf}]
+    assert store.find("penguins@1").params == {"C": math.inf}

@@ -55,6 +55,7 @@ DETAIL = (
     VersionRow.lineage,
     VersionRow.idempotency_key,
 )
+DETAIL_NAMES = tuple(column.name for column in DETAIL)  # asking them anew takes longer than reading a row
 # What is read in one statement needs no session, which would take a fifth of the time.
 Reading = Session | Connection
 
@@ -280,8 +281,8 @@ def summary(row: Sequence[Any]) -> VersionSummary:
 
 
 def version_of(row: Row[Any]) -> Version:
-    """Make the record of a row of `details`, which may have further columns."""
-    values = {column.name: row._mapping[column.name] for column in DETAIL}
+    """Make the record of a row of `details`, which may have further columns at its end."""
+    values = dict(zip(DETAIL_NAMES, row, strict=False))
     values["digest"] = Digest(values.pop("sha256"))
     values["status"] = Status(values["status"])
     values["signature"] = Signature.from_dict(values["signature"])
