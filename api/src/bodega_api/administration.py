@@ -17,6 +17,7 @@ from bodega_api.answers import ModelAnswer, ProblemAnswer, VersionDetail, versio
 from bodega_api.choices import AliasList, alias_list
 from bodega_api.credentials import check_token
 from bodega_api.dependencies import Loaded, ModelName, Reference, Store, only_parameters
+from bodega_api.loaded import key_of
 from bodega_api.models import get_model
 from bodega_api.orders import (
     Actor,
@@ -117,7 +118,7 @@ def release(
 
 
 def _told(version: Version, loaded: Loaded) -> VersionDetail:
-    return version_detail(version, loaded.failure(version), loaded.peek(version))
+    return version_detail(version, loaded.failure(version), loaded.peek(key_of(version)))
 
 
 # --- words -------------------------------------------------------------------------------------------------

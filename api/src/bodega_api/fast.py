@@ -10,6 +10,7 @@ Requests that arrive while others are computed are computed together: one turn o
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
@@ -25,9 +26,9 @@ from starlette.types import Message, Receive, Scope, Send
 from bodega_api.calls import Calls
 from bodega_api.decoding import ColumnsDecoder, LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
-from bodega_api.loaded import LoadedVersions, key_of
-from bodega_api.predictions import answer_of, freshness
-from bodega_api.routing import Choice, Route, Routes, choice_of
+from bodega_api.loaded import Key, LoadedVersions, key_of
+from bodega_api.predictions import answer_of
+from bodega_api.routing import Choice, Heard, Routes, choice_of
 
 log = logging.getLogger(__name__)
 MOST_BODY_BYTES = 64 * 1024
@@ -35,11 +36,24 @@ MOST_QUESTIONS = 1000
 PARAMETERS = frozenset({"model", "version", "output"})
 
 
-class Question(NamedTuple):
-    """What the query of a request asks for: a choice of a version, and an output."""
+@dataclass(slots=True)
+class Question:
+    """What the query of a request asks for, and what was found out for the last one that asked it."""
 
     choice: Choice
     output: str | None
+    prepared: "Prepared | None" = None
+
+
+class Prepared(NamedTuple):
+    """What is the same in all answers to a question until choices are replaced."""
+
+    epoch: int
+    key: Key
+    generation: int
+    output: str
+    head: bytes  # of the answer, before its predictions
+    tail: bytes
 
 
 class FastPath:
@@ -69,7 +83,8 @@ class FastPath:
             found = None
         if found is None:
             return _again(message, receive)
-        await _send(send, found)
+        await send({"type": "http.response.start", "status": 200, "headers": found.headers})
+        await send({"type": "http.response.body", "body": found.body})
         if found.engine.is_due():  # behind the answer, which does not wait for it
             await self._compare(found)
         return None
@@ -94,33 +109,51 @@ class FastPath:
         return 0 < size <= self._max_body
 
     async def _predict(self, question: Question, body: bytes) -> "Answered | None":
-        route = self._routes.recall(question.choice)
-        if route is None:
+        heard = self._routes.hear()  # before the choice
+        if heard is None:
             return None
-        engine = self._loaded.peek(route.resolution.version)
+        prepared = question.prepared
+        if prepared is None or prepared.epoch != self._routes.epoch:
+            prepared = question.prepared = self._prepare(question)
+            if prepared is None:
+                return None
+        engine = self._loaded.peek(prepared.key)
         if engine is None or not engine.quick:
             return None
         lane = self._lanes.get(engine)
         if lane is None:
-            lane = self._lanes[engine] = Lane(engine.signature)
+            lane = self._lanes[engine] = Lane(engine.signature, asyncio.get_running_loop())
         if lane.decoder is None:
             return None
         try:
-            output = check_output(engine.signature, question.output)
             columns, rows = lane.decoder.decode(body)
-        except (OutputNotAvailableError, LongWayError, DecodeError, UnicodeDecodeError):
+        except (LongWayError, DecodeError, UnicodeDecodeError):
             return None
-        predictions = await lane.ask(engine, columns, rows, output) if rows <= self._max_rows else None
+        predictions = await lane.ask(engine, columns, rows, prepared.output) if rows <= self._max_rows else None
         if predictions is None:
             return None
-        answer = orjson.dumps(answer_of(route.resolution, output, predictions, []))
-        return Answered(route, engine, columns, output, predictions, answer)
+        answer = prepared.head + orjson.dumps(predictions) + prepared.tail
+        return Answered(prepared, engine, columns, predictions, _headers(prepared, heard, len(answer)), answer)
+
+    def _prepare(self, question: Question) -> Prepared | None:
+        epoch = self._routes.epoch  # before the choice: one that is replaced meanwhile is prepared again
+        resolution = self._routes.recall(question.choice)
+        if resolution is None:
+            return None
+        version = resolution.version
+        try:
+            output = check_output(version.signature, question.output)
+        except OutputNotAvailableError:
+            return None
+        # Nothing else in JSON can read like this: within a text its quotes would be escaped.
+        head, _, tail = orjson.dumps(answer_of(resolution, output, [], [])).partition(b'"predictions":[]')
+        return Prepared(epoch, key_of(version), resolution.generation, output, head + b'"predictions":', tail)
 
     async def _compare(self, it: "Answered") -> None:
         """Have the model answer too, as it is always called: in a thread, with a deadline."""
         try:
-            key = key_of(it.route.resolution.version)
-            await self._calls.run(key, lambda: it.engine.compare(it.columns, it.output, it.predictions))
+            output = it.prepared.output
+            await self._calls.run(it.prepared.key, lambda: it.engine.compare(it.columns, output, it.predictions))
         except BodegaError as exc:
             log.warning("A plan could not be compared with its model: %s", exc.message)
 
@@ -128,11 +161,11 @@ class FastPath:
 class Answered(NamedTuple):
     """A request that was answered: by what, and what for."""
 
-    route: Route
+    prepared: Prepared
     engine: Engine
     columns: Columns
-    output: str
     predictions: list[Any]
+    headers: list[tuple[bytes, bytes]]
     body: bytes
 
 
@@ -150,17 +183,17 @@ class Lane:
     It keeps no engine, so that it goes with the engine that it is the lane of.
     """
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: Signature, loop: asyncio.AbstractEventLoop) -> None:
         self.decoder = ColumnsDecoder.of(signature)
+        self._loop = loop  # Python 3.11 asks the system for it, each time
         self._waiting: dict[str, list[Waiting]] = {}
 
     async def ask(self, engine: Engine, columns: Columns, rows: int, output: str) -> list[Any] | None:
         """Return the answers for some rows, or None if the plan does not give them."""
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(columns, rows, loop.create_future())
+        waiting = Waiting(columns, rows, self._loop.create_future())
         if output not in self._waiting:
             self._waiting[output] = []
-            loop.call_soon(self._flush, engine, output)
+            self._loop.call_soon(self._flush, engine, output)
         self._waiting[output].append(waiting)
         return await waiting.answer
 
@@ -208,11 +241,14 @@ def _read_query(query: bytes) -> Question | None:
         return None
 
 
-async def _send(send: Send, it: Answered) -> None:
-    headers = [(name.lower().encode(), value.encode()) for name, value in freshness(it.route).items()]
-    headers += [(b"content-length", b"%d" % len(it.body)), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": it.body})
+def _headers(prepared: Prepared, heard: Heard, length: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers that `predictions.freshness` gives, and the body's own."""
+    return [
+        (b"bodega-generation", b"%d" % max(prepared.generation, heard.generation)),
+        (b"bodega-snapshot-age", b"%.1f" % heard.age_seconds),
+        (b"content-length", b"%d" % length),
+        (b"content-type", b"application/json"),
+    ]
 
 
 def _again(first: Message, receive: Receive) -> Receive:

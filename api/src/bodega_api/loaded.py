@@ -90,9 +90,8 @@ class LoadedVersions(Generic[M]):
                     self._loaders.submit(self._load_for_all, key, version, waiting)
         return waiting
 
-    def peek(self, version: VersionSummary) -> M | None:
+    def peek(self, key: Key) -> M | None:
         """Return the model of a version that is in memory, or None; nothing is loaded, and it counts as a use."""
-        key = key_of(version)
         with self._lock:
             kept = self._kept.get(key)
             if kept is None:

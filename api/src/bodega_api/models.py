@@ -16,6 +16,7 @@ from bodega_api.answers import (
     version_detail,
 )
 from bodega_api.dependencies import Loaded, Store, only_parameters
+from bodega_api.loaded import key_of
 
 MOST_PER_PAGE = 500
 LARGEST_NUMBER = 2**31 - 1
@@ -59,4 +60,4 @@ def get_version(
 ) -> VersionDetail:
     """Return a version with its signature, golden rows, environment and lineage."""
     version = store.get(name, number)
-    return version_detail(version, loaded.failure(version), loaded.peek(version))
+    return version_detail(version, loaded.failure(version), loaded.peek(key_of(version)))

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bodega_db.errors import BodegaError, CatalogNotMigratedError, CatalogUnavailableError
 from bodega_db.records import Changes, Resolution
@@ -35,6 +36,13 @@ class Route:
     age_seconds: float
 
 
+class Heard(NamedTuple):
+    """Every change up to `generation` is known; `age_seconds` ago there certainly was no later one."""
+
+    generation: int
+    age_seconds: float
+
+
 class Routes:
     """The choices that were made, renewed whenever the catalog changes; safe to share between threads.
 
@@ -49,6 +57,7 @@ class Routes:
         self._watcher = store.watch(self._renew)
         self._kept: OrderedDict[Choice, Resolution] = OrderedDict()
         self._renewals = 0
+        self._epoch = 0
         self._lock = threading.Lock()  # never held while the catalog is asked
 
     def start(self) -> None:
@@ -78,23 +87,30 @@ class Routes:
         """
         key = choice_of(model, version)
         contact = self._watcher.contact
-        route = self.recall(key)
-        if route is not None:
-            return route
+        heard = self.hear()
+        resolution = None if heard is None else self.recall(key)
+        if heard is not None and resolution is not None:
+            return Route(resolution, max(heard.generation, resolution.generation), heard.age_seconds)
         resolution = self._ask(key, version, contact)
         return Route(resolution, resolution.generation, 0.0)
 
-    def recall(self, key: Choice) -> Route | None:
-        """Return a choice that is in memory, if that is fresh enough; None where the catalog has to be asked."""
-        contact = self._watcher.contact  # before the choice, which is then no older than this
+    @property
+    def epoch(self) -> int:
+        """How often choices were replaced: while it stays the same, what was recalled is what would be recalled."""
+        return self._epoch
+
+    def hear(self) -> Heard | None:
+        """Tell how fresh what is in memory is; None where that is not enough.
+
+        Ask this before the choice, which is then no older than this says.
+        """
+        contact = self._watcher.contact
         if contact is None or (age := time.monotonic() - contact.at) > self._max_stale:
             return None
-        resolution = self._recall(key)
-        if resolution is None:
-            return None
-        return Route(resolution, max(contact.generation, resolution.generation), age)
+        return Heard(contact.generation, age)
 
-    def _recall(self, key: Choice) -> Resolution | None:
+    def recall(self, key: Choice) -> Resolution | None:
+        """Return a choice that is in memory, however old."""
         with self._lock:
             resolution = self._kept.get(key)
             if resolution is not None:
@@ -145,6 +161,7 @@ class Routes:
                     del self._kept[key]
                 else:
                     self._kept[key] = resolution
+            self._epoch += 1
 
 
 def _choose_again(choose: Choose, key: Choice) -> Resolution | None:
