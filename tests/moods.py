@@ -9,7 +9,7 @@ HANG, EXIT, RAISE, NAN = -1.0, -2.0, -3.0, -4.0
 
 
 class Moody:
-    """Looks at the first value of the first row; it is pickled with its code, and needs nothing of the tests."""
+    """Looks at the first value of each row; it is pickled with its code, and needs nothing of the tests."""
 
     def __init__(self, model: Any, stop: str) -> None:
         self.model = model
@@ -17,15 +17,15 @@ class Moody:
 
     def predict(self, rows: Any) -> Any:
         """Predict, hang, exit, raise, or answer NaN."""
-        mood = rows.iloc[0, 0]
-        if mood == HANG:
+        moods = set(rows.iloc[:, 0])
+        if HANG in moods:
             while not os.path.exists(self.stop):
                 time.sleep(0.05)
-        if mood == EXIT:
+        if EXIT in moods:
             sys.exit(3)
-        if mood == RAISE:
+        if RAISE in moods:
             raise RuntimeError("the model raises")
-        if mood == NAN:
+        if NAN in moods:
             return [float("nan")] * len(rows)
         return self.model.predict(rows)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bodega_api import engines
-from bodega_api.engines import CHECKED_EVERY, Engine, Tally
+from bodega_api.engines import CHECKED_EVERY, Engine, Tally, Ways
 from bodega_api.plans import NoPlanError, Plan, agrees, check_plan, compile_plan, gate
 from bodega_db.errors import PredictionError
 from bodega_db.learning import learn
@@ -147,7 +147,7 @@ def clip(block: Any) -> Any:
 def test_what_is_too_large_is_refused_in_the_models_own_words() -> None:
     """The plan steps aside, and the engine raises what the model raises."""
     plan, runner, golden = planned("tree")
-    engine = Engine(runner, plan, "", Tally())
+    engine = Engine(runner, Ways(plan, ""), Tally())
     row = {name: [1e300] for name in golden.inputs}
 
     with pytest.raises(PredictionError, match=r"DecisionTreeClassifier\.predict raised ValueError"):
@@ -161,7 +161,7 @@ def test_a_plan_that_differs_in_service_is_retired() -> None:
     """One answer in a thousand is asked of the model too; from the first difference on, the model answers."""
     plan, runner, golden = planned("linear")
     tally = Tally()
-    engine = Engine(runner, tampered(plan, 1e-6), "", tally)
+    engine = Engine(runner, Ways(tampered(plan, 1e-6), ""), tally)
     row = {name: values[:1] for name, values in golden.inputs.items()}
     right = runner.predict(row, "predict")
 
@@ -179,7 +179,7 @@ def test_a_plan_that_is_right_is_compared_and_stays() -> None:
     """The comparison costs an answer in a thousand, and nothing else."""
     plan, runner, golden = planned("linear")
     tally = Tally()
-    engine = Engine(runner, plan, "", tally)
+    engine = Engine(runner, Ways(plan, ""), tally)
     row = {name: values[:1] for name, values in golden.inputs.items()}
 
     for _ in range(2 * CHECKED_EVERY):
@@ -199,7 +199,7 @@ def test_the_api_says_whether_a_version_has_a_plan(api: Api) -> None:
         api.client.post("/predict", json={"rows": [GENTOO]}).raise_for_status()
 
     details = api.client.get("/models/penguins/versions/1").raise_for_status().json()
-    assert details["serving"] == {"plan": True}
+    assert details["serving"] == {"plan": True, "batched": True}
     assert 'bodega_answers_total{by="plan"} 3.0' in api.client.get("/metrics").text
 
 

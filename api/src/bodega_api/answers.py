@@ -73,6 +73,7 @@ class Serving(BaseModel):
     """How this replica answers for a version that it has in memory."""
 
     plan: bool = Field(description="whether it answers by direct arithmetic in place of the model (docs/plans.md)")
+    batched: bool = Field(description="whether requests that wait for it are computed together")
     why_no_plan: str | None = Field(
         default=None, description="why the model itself answers", exclude_if=lambda why: why is None
     )
@@ -150,8 +151,16 @@ def version_answer(version: VersionSummary, failure: LoadFailure | None) -> Vers
 
 def version_detail(version: Version, failure: LoadFailure | None, engine: Engine | None) -> VersionDetail:
     """Turn a record into everything known about it, with how it is served if it is in memory."""
-    serving = None if engine is None else Serving(plan=engine.plan is not None, why_no_plan=engine.why_no_plan or None)
+    serving = None if engine is None else _serving(engine)
     return VersionDetail(**version.to_dict(), problem=load_problem(failure), serving=serving)
+
+
+def _serving(engine: Engine) -> Serving:
+    return Serving(
+        plan=engine.plan is not None,
+        batched=engine.quick or engine.by_row,
+        why_no_plan=engine.why_no_plan or None,
+    )
 
 
 def load_problem(failure: LoadFailure | None) -> LoadProblem | None:

@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     loaded = LoadedVersions(open_engine, settings.cache_bytes)
 
-    calls = Calls(settings.predict_seconds)
+    calls = Calls(settings.predict_seconds, settings.max_waiting)
     scrub = Scrub(
         store,
         loaded,

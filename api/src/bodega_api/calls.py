@@ -8,8 +8,9 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -26,11 +27,31 @@ MOST_HANGING = 64
 class Calls:
     """The calls of one process, from one event loop."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, most_waiting: int) -> None:
         self._seconds = seconds
+        self._most_waiting = most_waiting
+        self._waiting: Counter[Key] = Counter()
         self._all = asyncio.Semaphore(AT_ONCE)
         self._shares: WeakValueDictionary[Key, asyncio.Semaphore] = WeakValueDictionary()
         self._hanging: Counter[Key] = Counter()
+
+    @contextmanager
+    def admitted(self, key: Key) -> Iterator[None]:
+        """Count a request that waits for a version; raise ModelBusyError if too many do already."""
+        if self._waiting[key] >= self._most_waiting:
+            raise ModelBusyError(f"{self._most_waiting} requests wait for {key[0]}@{key[1]} already")
+        self._waiting[key] += 1
+        try:
+            yield
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for versions."""
+        return self._waiting.total()
 
     async def run(self, key: Key, work: Callable[[], T]) -> T:
         """Return what the work of a version returns, or raise what it raises.

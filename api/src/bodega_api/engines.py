@@ -38,33 +38,42 @@ class Tally:
     retired: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a model can be asked: by a plan or why not, in the event loop, and for several requests at once."""
+
+    plan: Plan | None
+    why_no_plan: str
+    quick: bool = False
+    by_row: bool = False
+
+
 class Engine:
     """A version in memory that answers for JSON columns; safe to share between threads."""
 
-    def __init__(self, runner: Runner, plan: Plan | None, why: str, tally: Tally, *, quick: bool = False) -> None:
+    def __init__(self, runner: Runner, ways: "Ways", tally: Tally) -> None:
         self.runner = runner
-        self.plan = plan
-        self.why_no_plan = why
-        self.quick = quick
+        self.plan = ways.plan
+        self.why_no_plan = ways.why_no_plan
+        self.quick = ways.quick
+        self.by_row = ways.by_row
         self._tally = tally
         self._answers = itertools.count(1)
 
     @classmethod
     def start(cls, runner: Runner, golden: Golden, tally: Tally) -> "Engine":
-        """Plan a model that was loaded, and let the plan prove itself.
+        """Find out how a model that was loaded can be asked, and let its plan prove itself.
 
-        A model that answers must not be kept from it by what only makes it faster: whatever becomes of the plan.
+        A model that answers must not be kept from it by what only makes it faster: whatever becomes of that.
         """
         try:
-            plan, quick = start_thread(lambda: _make_plan(runner, golden)).result(timeout=PLAN_SECONDS)
-        except NoPlanError as exc:
-            return cls(runner, None, str(exc), tally)
+            ways = start_thread(lambda: _find_ways(runner, golden)).result(timeout=PLAN_SECONDS)
         except TimeoutError:
-            return cls(runner, None, f"it was not compared with the model within {PLAN_SECONDS} s", tally)
+            ways = Ways(None, f"it was not compared with the model within {PLAN_SECONDS} s")
         except Exception as exc:
             log.exception("Planning a %s failed", type(runner.model).__name__)
-            return cls(runner, None, f"planning raised {type(exc).__name__}", tally)
-        return cls(runner, plan, "", tally, quick=quick)
+            ways = Ways(None, f"planning raised {type(exc).__name__}")
+        return cls(runner, ways, tally)
 
     @property
     def size_bytes(self) -> int:
@@ -120,11 +129,27 @@ class Engine:
             )
 
 
-def _make_plan(runner: Runner, golden: Golden) -> tuple[Plan, bool]:
-    """Return a plan that gave the model's answers, and whether it is quick; raise NoPlanError."""
-    plan = compile_plan(runner.model, runner.signature)
-    check_plan(plan, runner, golden)
-    return plan, _is_quick(plan, golden)
+def _find_ways(runner: Runner, golden: Golden) -> Ways:
+    by_row = _answers_by_row(runner, golden)
+    try:
+        plan = compile_plan(runner.model, runner.signature)
+        check_plan(plan, runner, golden)
+    except NoPlanError as exc:
+        return Ways(None, str(exc), by_row=by_row)
+    return Ways(plan, "", quick=_is_quick(plan, golden), by_row=by_row)
+
+
+def _answers_by_row(runner: Runner, golden: Golden) -> bool:
+    """Tell whether a model answers each golden row alone as among the others."""
+    alone = [{name: [values[place]] for name, values in golden.inputs.items()} for place in range(golden.rows)]
+    try:
+        return all(
+            agrees(expected, runner.predict(row, output)[0])
+            for output, answers in golden.outputs.items()
+            for expected, row in zip(answers, alone, strict=True)
+        )
+    except BodegaError:
+        return False
 
 
 def _is_quick(plan: Plan, golden: Golden) -> bool:

@@ -8,7 +8,6 @@ is decided here that is not decided there, and no error is worded twice.
 Requests that arrive while others are computed are computed together: one turn of the event loop is one batch.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,16 +17,16 @@ from weakref import WeakKeyDictionary
 import orjson
 from bodega_db.errors import BodegaError, InvalidReferenceError, OutputNotAvailableError
 from bodega_db.outputs import check_output
-from bodega_db.signature import Signature
 from fastapi import FastAPI
 from msgspec import DecodeError
 from starlette.types import Message, Receive, Scope, Send
 
+from bodega_api.batching import Lane
 from bodega_api.calls import Calls
-from bodega_api.decoding import ColumnsDecoder, LongWayError
+from bodega_api.decoding import LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.loaded import Key, LoadedVersions, key_of
-from bodega_api.predictions import answer_of
+from bodega_api.predictions import FOUND_ERROR, answer_of
 from bodega_api.routing import Choice, Heard, Routes, choice_of
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class FastPath:
         self._routes: Routes = app.state.routes
         self._loaded: LoadedVersions[Engine] = app.state.loaded
         self._calls: Calls = app.state.calls
-        self._max_rows: int = min(app.state.settings.max_rows, MOST_ROWS)
+        self._most_rows: int = app.state.settings.max_rows
         self._max_body: int = min(app.state.settings.max_body_bytes, MOST_BODY_BYTES)
         self._questions: dict[bytes, Question | None] = {}
         self._lanes: WeakKeyDictionary[Engine, Lane] = WeakKeyDictionary()
@@ -78,6 +77,8 @@ class FastPath:
             return _again(message, receive)
         try:
             found = await self._predict(question, message["body"])
+        except BodegaError as exc:
+            scope[FOUND_ERROR], found = exc, None
         except Exception:
             log.exception("The fast path failed, and the long way is taken")
             found = None
@@ -85,7 +86,7 @@ class FastPath:
             return _again(message, receive)
         await send({"type": "http.response.start", "status": 200, "headers": found.headers})
         await send({"type": "http.response.body", "body": found.body})
-        if found.engine.is_due():  # behind the answer, which does not wait for it
+        if found.engine.quick and found.engine.is_due():  # behind the answer, which does not wait for it
             await self._compare(found)
         return None
 
@@ -118,18 +119,20 @@ class FastPath:
             if prepared is None:
                 return None
         engine = self._loaded.peek(prepared.key)
-        if engine is None or not engine.quick:
+        if engine is None or not (engine.quick or engine.by_row):
             return None
         lane = self._lanes.get(engine)
         if lane is None:
-            lane = self._lanes[engine] = Lane(engine.signature, asyncio.get_running_loop())
+            lane = self._lanes[engine] = Lane(prepared.key, engine.signature, self._calls, self._most_rows)
         if lane.decoder is None:
             return None
         try:
             columns, rows = lane.decoder.decode(body)
         except (LongWayError, DecodeError, UnicodeDecodeError):
             return None
-        predictions = await lane.ask(engine, columns, rows, prepared.output) if rows <= self._max_rows else None
+        if rows > min(self._most_rows, MOST_ROWS):
+            return None
+        predictions = await lane.ask(engine, columns, rows, prepared.output)
         if predictions is None:
             return None
         answer = prepared.head + orjson.dumps(predictions) + prepared.tail
@@ -167,66 +170,6 @@ class Answered(NamedTuple):
     predictions: list[Any]
     headers: list[tuple[bytes, bytes]]
     body: bytes
-
-
-class Waiting(NamedTuple):
-    """The rows of one request, and what its answer is put in."""
-
-    columns: Columns
-    rows: int
-    answer: "asyncio.Future[list[Any] | None]"
-
-
-class Lane:
-    """The requests that wait for one version: all that came in one turn of the event loop are one batch.
-
-    It keeps no engine, so that it goes with the engine that it is the lane of.
-    """
-
-    def __init__(self, signature: Signature, loop: asyncio.AbstractEventLoop) -> None:
-        self.decoder = ColumnsDecoder.of(signature)
-        self._loop = loop  # Python 3.11 asks the system for it, each time
-        self._waiting: dict[str, list[Waiting]] = {}
-
-    async def ask(self, engine: Engine, columns: Columns, rows: int, output: str) -> list[Any] | None:
-        """Return the answers for some rows, or None if the plan does not give them."""
-        waiting = Waiting(columns, rows, self._loop.create_future())
-        if output not in self._waiting:
-            self._waiting[output] = []
-            self._loop.call_soon(self._flush, engine, output)
-        self._waiting[output].append(waiting)
-        return await waiting.answer
-
-    def _flush(self, engine: Engine, output: str) -> None:
-        batch: list[Waiting] = []
-        rows = 0
-        for waiting in self._waiting.pop(output):
-            if rows + waiting.rows > MOST_ROWS:
-                _answer(engine, batch, output)
-                batch, rows = [], 0
-            batch.append(waiting)
-            rows += waiting.rows
-        _answer(engine, batch, output)
-
-
-def _answer(engine: Engine, batch: list[Waiting], output: str) -> None:
-    answers = engine.try_plan(_together(batch), output)
-    if answers is None and len(batch) > 1:  # because of one of them, for which the others need not wait
-        for waiting in batch:
-            _answer(engine, [waiting], output)
-        return
-    begin = 0
-    for waiting in batch:
-        end = begin + waiting.rows
-        if not waiting.answer.done():  # whoever asked may have gone
-            waiting.answer.set_result(None if answers is None else answers[begin:end])
-        begin = end
-
-
-def _together(batch: list[Waiting]) -> Columns:
-    if len(batch) == 1:
-        return batch[0].columns
-    return {name: [value for w in batch for value in w.columns[name]] for name in batch[0].columns}
 
 
 def _read_query(query: bytes) -> Question | None:

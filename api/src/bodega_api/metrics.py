@@ -36,6 +36,8 @@ class Parts(Collector):
         loads.add_metric(["failed"], loaded.failed_loads)
         yield loads
         yield from self._predictions()
+        waiting = "Predictions that wait for a model, or are computed in a thread."
+        yield GaugeMetricFamily("bodega_waiting_requests", waiting, self._calls.waiting)
         yield GaugeMetricFamily("bodega_hanging_calls", "Predictions that did not return in time.", self._calls.hanging)
         yield GaugeMetricFamily(
             "bodega_unverified_seconds",

@@ -4,9 +4,10 @@ import asyncio
 from typing import Annotated, Any, NamedTuple
 
 import orjson
+from bodega_db.errors import BodegaError
 from bodega_db.outputs import check_output
 from bodega_db.records import Resolution
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from bodega_api.answers import PredictionAnswer, ProblemAnswer
@@ -59,12 +60,22 @@ HEADERS = {
     },
 }
 
+FOUND_ERROR = "bodega.error"  # in the scope of a request: what the fast path met, to be worded here
+
+
+def raise_what_was_found(request: Request) -> None:
+    """Raise the error that the fast path met when it asked the model."""
+    error: BodegaError | None = request.scope.get(FOUND_ERROR)
+    if error is not None:
+        raise error
+
+
 router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}})
 
 
 @router.post(
     "/predict",
-    dependencies=[Depends(only_parameters("model", "version", "output"))],
+    dependencies=[Depends(only_parameters("model", "version", "output")), Depends(raise_what_was_found)],
     response_model=PredictionAnswer,
     responses={"200": {"headers": HEADERS}},
     description=DESCRIPTION,
@@ -87,13 +98,14 @@ async def predict(
     asked = await run_in_threadpool(_read, body, routes, model, version, output, settings.max_rows)
     resolution = asked.route.resolution
     chosen = resolution.version
-    engine = await asyncio.wrap_future(loaded.request(chosen))
+    with calls.admitted(key_of(chosen)):
+        engine = await asyncio.wrap_future(loaded.request(chosen))
 
-    def work() -> bytes:
-        predictions = engine.predict(asked.checked.columns, asked.method)
-        return orjson.dumps(answer_of(resolution, asked.method, predictions, asked.checked.warnings))
+        def work() -> bytes:
+            predictions = engine.predict(asked.checked.columns, asked.method)
+            return orjson.dumps(answer_of(resolution, asked.method, predictions, asked.checked.warnings))
 
-    answer = await calls.run(key_of(chosen), work)
+        answer = await calls.run(key_of(chosen), work)
     return Response(answer, media_type="application/json", headers=freshness(asked.route))
 
 

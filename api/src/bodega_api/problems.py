@@ -69,7 +69,7 @@ class ModelHangsError(errors.BodegaError):
 
 
 class ModelBusyError(errors.BodegaError):
-    """All threads for predictions, or all that one version may have, were taken for too long."""
+    """Too many requests wait for one version, or no thread for a prediction was free for too long."""
 
     hint = "Try again later, or ask another copy of the API."
 

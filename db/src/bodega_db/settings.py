@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body, in bytes")
     max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request")
     predict_seconds: float = Field(default=30, gt=0, le=3600, description="how long a prediction may take, in seconds")
+    max_waiting: PositiveInt = Field(
+        default=1000, description="the most requests that wait for one version; others shall come again later"
+    )
     max_stale: float = Field(
         default=300,
         gt=0,

@@ -1,0 +1,175 @@
+"""Batches: requests that wait for a model are computed together, each gets its own answer, and not too many may wait."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import pandas as pd
+import pytest
+from bodega_api.batching import BATCH_ROWS, Waiting, _take
+from bodega_db.store import ModelStore
+from conftest import Api
+from fitting import fit_tree
+from gallery import problem_of
+from outages import wait_for
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, scale
+
+CROWD = 16
+ROW = {"bill_length_mm": 40.0, "bill_depth_mm": 18.0, "flipper_length_mm": 190.0, "body_mass_g": 3700.0}
+
+
+def ask(api: Api, *rows: dict[str, Any], output: str = "predict") -> httpx2.Response:
+    """Ask the only model there is."""
+    return api.client.post("/predict", params={"output": output}, json={"rows": list(rows)})
+
+
+def warm(api: Api) -> Api:
+    """Have the API load the only model, and know that it is chosen."""
+    for _ in range(2):
+        ask(api, ROW).raise_for_status()
+    wait_for(lambda: api.app.state.routes.age_seconds is not None)
+    ask(api, ROW).raise_for_status()
+    return api
+
+
+@pytest.fixture
+def neighbours(store: ModelStore) -> KNeighborsClassifier:
+    """A model without a plan, which the catalog has."""
+    fitted = fit_tree()
+    model = KNeighborsClassifier().fit(fitted.X, fitted.model.predict(fitted.X))
+    store.register(model, "neighbours", example=fitted.X)
+    return model
+
+
+@contextmanager
+def held_up(api: Api, output: str = "predict") -> Iterator[None]:
+    """Hold up the first call of the model until the end of the block; the calls behind it are as ever."""
+    (kept,) = api.app.state.loaded._kept.values()
+    engine, begun, go_on = kept.model, threading.Event(), threading.Event()
+    predict = engine.predict
+
+    def wait_first(*arguments: Any) -> Any:
+        engine.predict = predict
+        begun.set()
+        assert go_on.wait(30)
+        return predict(*arguments)
+
+    engine.predict = wait_first
+    with ThreadPoolExecutor(1) as one:
+        first = one.submit(ask, api, ROW, output=output)
+        assert begun.wait(30)
+        try:
+            yield
+        finally:
+            go_on.set()
+        assert first.result().status_code == 200
+
+
+def variant(number: int) -> dict[str, Any]:
+    """Return a penguin that is unlike all others."""
+    return ROW | {"bill_length_mm": 32.0 + 0.37 * number, "body_mass_g": 2700.0 + 31.0 * number}
+
+
+def test_those_who_wait_are_computed_together(neighbours: KNeighborsClassifier, api: Api) -> None:
+    """While the model is busy 80 requests gather; one call answers them, each with its own."""
+    warm(api)
+    tally = api.app.state.tally
+
+    def one(number: int) -> None:
+        rows = [variant(number), variant(number + 1)][: 1 + number % 3 % 2]
+        answers = ask(api, *rows, output="predict_proba").raise_for_status().json()["predictions"]
+        assert answers == neighbours.predict_proba(pd.DataFrame(rows)).tolist()
+
+    with ThreadPoolExecutor(80) as crowd, held_up(api, "predict_proba"):
+        before = tally.native
+        waiting = [crowd.submit(one, number) for number in range(80)]
+        wait_for(lambda: api.app.state.calls.waiting == 81)
+    for each in waiting:
+        each.result()
+
+    assert tally.native - before == 2  # the one that was held up, and all others
+
+
+def test_what_is_wrong_fails_alone(neighbours: KNeighborsClassifier, api: Api) -> None:
+    """Of those who wait together one cannot be answered; it alone is told why, by the model."""
+    warm(api)
+    wrong = ROW | {"bill_depth_mm": None}  # the signature allows no gap, so it never is in a batch
+    with ThreadPoolExecutor(CROWD) as crowd, held_up(api):
+        waiting = [crowd.submit(ask, api, wrong if number == 5 else variant(number)) for number in range(CROWD)]
+        wait_for(lambda: api.app.state.calls.waiting == CROWD)
+
+    assert [each.result().status_code for each in waiting] == [422 if n == 5 else 200 for n in range(CROWD)]
+    problem_of(waiting[5].result(), 422, "input")
+
+
+def test_whoever_comes_when_too_many_wait_is_sent_away(
+    neighbours: KNeighborsClassifier, start_api: Callable[..., Api]
+) -> None:
+    """Beyond the limit a request is refused at once, with the time to come again; those who wait are answered."""
+    api = warm(start_api(max_waiting=CROWD))
+    with ThreadPoolExecutor(CROWD) as crowd, held_up(api):
+        waiting = [crowd.submit(ask, api, ROW) for _ in range(CROWD - 1)]
+        wait_for(lambda: api.app.state.calls.waiting == CROWD)
+        refused = ask(api, ROW)
+        # The long way, for a body that the fast one does not read.
+        too = ask(api, ROW | {"bill_length_mm": 2.0**60})
+
+    for response in (refused, too):
+        problem = problem_of(response, 503, "model-busy")
+        assert f"{CROWD} requests wait for neighbours@1" in problem["detail"]
+        assert response.headers["Retry-After"]
+    assert [each.result().status_code for each in waiting] == [200] * (CROWD - 1)
+    assert ask(api, ROW).status_code == 200
+
+
+def test_a_model_that_looks_at_the_rows_beside_is_asked_for_each_request(
+    connect: Callable[..., ModelStore], start_api: Callable[..., Api]
+) -> None:
+    """Its answers for the golden rows are others alone than together, so no request may share a call with another."""
+    trusted = {"trusted_types": ["sklearn.preprocessing._data.scale"]}
+    store, api = connect(**trusted), start_api(**trusted)
+    fitted = fit_tree()
+    species = fitted.model.predict(fitted.X)
+    model = make_pipeline(FunctionTransformer(scale), LogisticRegression()).fit(fitted.X, species)
+    store.register(model, "scaled", example=fitted.X)
+    warm(api)
+    before = api.app.state.tally.native
+
+    with ThreadPoolExecutor(CROWD) as crowd:
+        answers = list(crowd.map(lambda number: ask(api, variant(number)).json()["predictions"], range(CROWD)))
+
+    assert api.app.state.tally.native - before == CROWD
+    assert answers == [model.predict(fitted.X[:1]).tolist()] * CROWD  # each is the mean of its own request
+    serving = api.client.get("/models/scaled/versions/1").json()["serving"]
+    assert (serving["plan"], serving["batched"]) == (False, False)
+
+
+def test_a_version_says_how_it_is_asked(neighbours: KNeighborsClassifier, api: Api) -> None:
+    """Without a plan, and together with others."""
+    warm(api)
+
+    serving = api.client.get("/models/neighbours/versions/1").json()["serving"]
+
+    assert serving == {"plan": False, "batched": True, "why_no_plan": "KNeighborsClassifier has no plan"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "sizes"),
+    [([1, 1, 1], 10, [3]), ([1, 1, 1], 2, [2, 1]), ([5, 1], 2, [1, 1]), ([2, 2, 1, 3], 4, [2, 2]), ([1], 1, [1])],
+)
+def test_batches_are_bounded_in_rows_and_never_empty(rows: list[int], most: int, sizes: list[int]) -> None:
+    """The first of those who wait go first; one that has more rows than a batch may have goes by itself."""
+    waiting: list[Any] = [Waiting({}, count, None) for count in rows]  # type: ignore[arg-type]
+    batches = []
+    while waiting:
+        batches.append(_take(waiting, most))
+
+    assert [len(batch) for batch in batches] == sizes
+    assert [each.rows for batch in batches for each in batch] == rows
+    assert most < BATCH_ROWS
