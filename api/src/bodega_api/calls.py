@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -102,6 +103,11 @@ def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[object], None], futur
         loop.call_soon_threadsafe(what, future)
 
 
+# Threads that wait for work. One that is kept is worth more than its start: the libraries of many models keep a pool of
+# their own for each thread that calls them, and would make it anew for every call.
+_idle: list["SimpleQueue[Callable[[], None]]"] = []
+
+
 def start_thread(work: Callable[[], T]) -> "Future[T]":
     """Do some work in a thread that does not keep the process from ending, should it never return."""
     result: Future[T] = Future()
@@ -115,5 +121,18 @@ def start_thread(work: Callable[[], T]) -> "Future[T]":
         except BaseException as exc:  # noqa: BLE001 (SystemExit, of a model: it ends this call and nothing else)
             result.set_exception(PredictionError(f"The model raised {type(exc).__name__}"))
 
-    threading.Thread(target=run, name="prediction", daemon=True).start()
+    try:
+        tasks = _idle.pop()
+    except IndexError:
+        tasks = SimpleQueue()
+        threading.Thread(target=_serve, args=[tasks], name="prediction", daemon=True).start()
+    tasks.put(run)
     return result
+
+
+def _serve(tasks: "SimpleQueue[Callable[[], None]]") -> None:
+    while True:
+        tasks.get()()
+        if len(_idle) >= AT_ONCE:
+            return
+        _idle.append(tasks)
