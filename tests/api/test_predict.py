@@ -1,5 +1,7 @@
 """Predicting over HTTP: the forms of a request, the choice of a version, the kinds of values, the shapes of answers."""
 
+import re
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
@@ -458,3 +460,18 @@ def test_what_the_model_takes_the_signature_takes(
     assert answer == plain(model.predict(pd.DataFrame([row]).astype(frame.dtypes.to_dict())))
     example = check_input(Columns(dict(golden.inputs)), signature, 100)
     assert call(model, "predict", build_input(signature, example.columns)) == golden.outputs["predict"]
+
+
+def test_an_answer_tells_how_long_it_took_if_asked(gallery: Gallery) -> None:
+    """Three steps in milliseconds, which are no more than the whole; and nothing for whoever does not ask."""
+    began = time.perf_counter()
+    timed = gallery.api.client.post("/predict", params={"model": "penguins", "timing": True}, json={"rows": [GENTOO]})
+    whole = 1000 * (time.perf_counter() - began)
+    steps = dict(re.findall(r"(\w+);dur=([\d.]+)", timed.headers["Server-Timing"]))
+
+    assert list(steps) == ["read", "load", "predict"]
+    assert 0 < sum(map(float, steps.values())) <= whole
+    assert float(steps["predict"]) > 0
+    plain = gallery.api.client.post("/predict", params={"model": "penguins"}, json={"rows": [GENTOO]})
+    assert "Server-Timing" not in plain.headers
+    assert plain.json() == timed.json()

@@ -15,6 +15,7 @@ from bodega_api.body import read_body
 from bodega_api.dependencies import AppSettings, Choices, Loaded, ModelCalls, only_parameters, request_body
 from bodega_api.loaded import key_of
 from bodega_api.routing import Route, Routes
+from bodega_api.timing import Laps
 from bodega_api.validation import Input, check_input
 
 DESCRIPTION = """Predict with one version of a model.
@@ -58,6 +59,10 @@ HEADERS = {
         "description": "seconds since it was certain that there was no later change",
         "schema": {"type": "number"},
     },
+    "Server-Timing": {
+        "description": "with timing=true: milliseconds to read the request and choose, to load, and to predict",
+        "schema": {"type": "string"},
+    },
 }
 
 FOUND_ERROR = "bodega.error"  # in the scope of a request: what the fast path met, to be worded here
@@ -75,7 +80,7 @@ router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswe
 
 @router.post(
     "/predict",
-    dependencies=[Depends(only_parameters("model", "version", "output")), Depends(raise_what_was_found)],
+    dependencies=[Depends(only_parameters("model", "version", "output", "timing")), Depends(raise_what_was_found)],
     response_model=PredictionAnswer,
     responses={"200": {"headers": HEADERS}},
     description=DESCRIPTION,
@@ -93,20 +98,26 @@ async def predict(
         Query(description="a number, latest, production, an alias or best:METRIC[:min]; else production or newest"),
     ] = None,
     output: Annotated[str | None, Query(description="predict, predict_proba, …: what the signature lists")] = None,
+    timing: Annotated[bool, Query(description="tell in Server-Timing how long each step took")] = False,
 ) -> Response:
     """Predict with one version of a model."""
+    laps = Laps()
     asked = await run_in_threadpool(_read, body, routes, model, version, output, settings.max_rows)
     resolution = asked.route.resolution
     chosen = resolution.version
+    laps.lap("read")
     with calls.admitted(key_of(chosen)):
         engine = await asyncio.wrap_future(loaded.request(chosen))
+        laps.lap("load")
 
         def work() -> bytes:
             predictions = engine.predict(asked.checked.columns, asked.method)
             return orjson.dumps(answer_of(resolution, asked.method, predictions, asked.checked.warnings))
 
         answer = await calls.run(key_of(chosen), work)
-    return Response(answer, media_type="application/json", headers=freshness(asked.route))
+        laps.lap("predict")
+    headers = freshness(asked.route) | ({"Server-Timing": laps.header} if timing else {})
+    return Response(answer, media_type="application/json", headers=headers)
 
 
 class Asked(NamedTuple):
