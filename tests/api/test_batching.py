@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+import numpy as np
 import pandas as pd
 import pytest
 from bodega_api.batching import BATCH_ROWS, Waiting, _take
@@ -16,7 +17,7 @@ from fitting import fit_tree
 from gallery import problem_of
 from outages import wait_for
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
 
@@ -48,7 +49,7 @@ def neighbours(store: ModelStore) -> KNeighborsClassifier:
 
 
 @contextmanager
-def held_up(api: Api, output: str = "predict") -> Iterator[None]:
+def held_up(api: Api, output: str = "predict", row: dict[str, Any] = ROW) -> Iterator[None]:
     """Hold up the first call of the model until the end of the block; the calls behind it are as ever."""
     (kept,) = api.app.state.loaded._kept.values()
     engine, begun, go_on = kept.model, threading.Event(), threading.Event()
@@ -62,7 +63,7 @@ def held_up(api: Api, output: str = "predict") -> Iterator[None]:
 
     engine.predict = wait_first
     with ThreadPoolExecutor(1) as one:
-        first = one.submit(ask, api, ROW, output=output)
+        first = one.submit(ask, api, row, output=output)
         assert begun.wait(30)
         try:
             yield
@@ -94,6 +95,27 @@ def test_those_who_wait_are_computed_together(neighbours: KNeighborsClassifier, 
         each.result()
 
     assert tally.native - before == 2  # the one that was held up, and all others
+
+
+def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -> None:
+    """The call of all who wait fails because of one of them; it alone is told so, and the others are answered."""
+    X = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]})
+    model = make_pipeline(FunctionTransformer(np.exp), KNeighborsRegressor(2)).fit(X, X["x"] * 2)
+    store.register(model, "powers", example=X)
+    for _ in range(3):
+        ask(api, {"x": 1.0}).raise_for_status()
+    native = api.app.state.tally.native
+
+    with ThreadPoolExecutor(CROWD) as crowd, held_up(api, row={"x": 1.0}):
+        waiting = [crowd.submit(ask, api, {"x": 1e6 if number == 5 else number / 4}) for number in range(CROWD)]
+        wait_for(lambda: api.app.state.calls.waiting == CROWD + 1)
+
+    problem_of(waiting[5].result(), 422, "prediction-failed")
+    right = {number: model.predict(pd.DataFrame({"x": [number / 4]})).tolist() for number in range(CROWD)}
+    others = {number: each.result().json()["predictions"] for number, each in enumerate(waiting) if number != 5}
+    assert others == {number: right[number] for number in others}
+    # The one that was held up, the batch, and each of it by itself.
+    assert api.app.state.tally.native - native == 2 + CROWD
 
 
 def test_what_is_wrong_fails_alone(neighbours: KNeighborsClassifier, api: Api) -> None:

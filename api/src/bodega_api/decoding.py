@@ -27,8 +27,9 @@ class ColumnsDecoder:
 
     def __init__(self, signature: Signature, types: list[Any]) -> None:
         self._names = [column.name for column in signature.columns]
-        self._texts = [place for place, column in enumerate(signature.columns) if _holds_text(column)]
-        self._nullable_texts = [place for place in self._texts if signature.columns[place].nullable]
+        texts = [place for place, column in enumerate(signature.columns) if column.kind in (Kind.STRING, Kind.CATEGORY)]
+        self._texts = len(texts)
+        self._nullable_texts = [place for place in texts if signature.columns[place].nullable]
         fields = [f"c{place}" for place in range(len(types))]
         rename = dict(zip(fields, self._names, strict=True))
         options: dict[str, Any] = {"rename": rename, "forbid_unknown_fields": True, "gc": False, "frozen": True}
@@ -72,14 +73,10 @@ class ColumnsDecoder:
         else:
             raise LongWayError
         # A key that is there twice, msgspec takes without a word. Where nothing is escaped, each text has two quotes.
-        texts = count * len(self._texts) - sum([columns[place].count(None) for place in self._nullable_texts])
+        texts = count * self._texts - sum([columns[place].count(None) for place in self._nullable_texts])
         if not count or body.count(b'"') != 2 * (keys + texts):
             raise LongWayError
         return dict(zip(self._names, columns, strict=True)), count
-
-
-def _holds_text(column: Column) -> bool:
-    return column.kind in (Kind.STRING, Kind.CATEGORY)
 
 
 def _type(column: Column) -> Any:

@@ -51,7 +51,7 @@ class Ways:
 class Engine:
     """A version in memory that answers for JSON columns; safe to share between threads."""
 
-    def __init__(self, runner: Runner, ways: "Ways", tally: Tally) -> None:
+    def __init__(self, runner: Runner, ways: Ways, tally: Tally) -> None:
         self.runner = runner
         self.plan = ways.plan
         self.why_no_plan = ways.why_no_plan
@@ -130,13 +130,14 @@ class Engine:
 
 
 def _find_ways(runner: Runner, golden: Golden) -> Ways:
-    by_row = _answers_by_row(runner, golden)
     try:
         plan = compile_plan(runner.model, runner.signature)
         check_plan(plan, runner, golden)
     except NoPlanError as exc:
-        return Ways(None, str(exc), by_row=by_row)
-    return Ways(plan, "", quick=_is_quick(plan, golden), by_row=by_row)
+        return Ways(None, str(exc), by_row=_answers_by_row(runner, golden))
+    if _is_quick(plan, golden):  # the model is not asked for several requests, and need not show that it could be
+        return Ways(plan, "", quick=True)
+    return Ways(plan, "", by_row=_answers_by_row(runner, golden))
 
 
 def _answers_by_row(runner: Runner, golden: Golden) -> bool:

@@ -26,7 +26,7 @@ from bodega_api.calls import Calls
 from bodega_api.decoding import LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.loaded import Key, LoadedVersions, key_of
-from bodega_api.predictions import FOUND_ERROR, answer_of
+from bodega_api.predictions import FOUND_ERROR, answer_of, freshness
 from bodega_api.routing import Choice, Heard, Routes, choice_of
 
 log = logging.getLogger(__name__)
@@ -185,10 +185,8 @@ def _read_query(query: bytes) -> Question | None:
 
 
 def _headers(prepared: Prepared, heard: Heard, length: int) -> list[tuple[bytes, bytes]]:
-    """Return the headers that `predictions.freshness` gives, and the body's own."""
     return [
-        (b"bodega-generation", b"%d" % max(prepared.generation, heard.generation)),
-        (b"bodega-snapshot-age", b"%.1f" % heard.age_seconds),
+        *freshness(max(prepared.generation, heard.generation), heard.age_seconds),
         (b"content-length", b"%d" % length),
         (b"content-type", b"application/json"),
     ]

@@ -116,8 +116,11 @@ async def predict(
 
         answer = await calls.run(key_of(chosen), work)
         laps.lap("predict")
-    headers = freshness(asked.route) | ({"Server-Timing": laps.header} if timing else {})
-    return Response(answer, media_type="application/json", headers=headers)
+    response = Response(answer, media_type="application/json")
+    response.raw_headers += freshness(asked.route.generation, asked.route.age_seconds)
+    if timing:
+        response.headers["Server-Timing"] = laps.header
+    return response
 
 
 class Asked(NamedTuple):
@@ -135,9 +138,9 @@ def _read(body: bytes, routes: Routes, model: str | None, version: str | None, o
     return Asked(route, check_output(signature, output), check_input(rows, signature, most))
 
 
-def freshness(route: Route) -> dict[str, str]:
-    """Return the headers that tell how fresh the choice of the version is."""
-    return {"Bodega-Generation": str(route.generation), "Bodega-Snapshot-Age": f"{route.age_seconds:.1f}"}
+def freshness(generation: int, age_seconds: float) -> list[tuple[bytes, bytes]]:
+    """Return the headers that tell how fresh the choice of the version is, as ASGI sends them."""
+    return [(b"bodega-generation", b"%d" % generation), (b"bodega-snapshot-age", b"%.1f" % age_seconds)]
 
 
 def answer_of(resolution: Resolution, method: str, predictions: list[Any], warnings: list[str]) -> dict[str, Any]:

@@ -29,9 +29,8 @@ def choose(session: catalog.Reading, model: str | None, selector: ref.Selector) 
     """Choose like `resolve`; without a model, in the only one there is."""
     if model is not None:
         return resolve(session, model, selector)
-    generation = catalog.get_generation(
-        session
-    )  # before the name: a model registered in between belongs to a later one
+    # Before the name: a model registered in between belongs to a later one.
+    generation = catalog.get_generation(session)
     return replace(resolve(session, catalog.get_only_model_name(session), selector), generation=generation)
 
 
