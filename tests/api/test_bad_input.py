@@ -99,8 +99,8 @@ NOT_SHAPED = [
 NOT_FITTING = [
     Bad("no rows", b'{"rows": []}'),
     Bad("columns without rows", json.dumps({"columns": {name: [] for name in GENTOO}}).encode()),
-    Bad("too many rows", json.dumps({"rows": [GENTOO] * (MAX_ROWS + 1)}).encode()),
-    Bad("too many empty rows", json.dumps({"rows": [{}] * (MAX_ROWS + 1)}).encode()),
+    Bad("too many rows", json.dumps({"rows": [GENTOO] * (MAX_ROWS + 1)}).encode(), 413, "too-many-rows"),
+    Bad("too many empty rows", json.dumps({"rows": [{}] * (MAX_ROWS + 1)}).encode(), 413, "too-many-rows"),
     Bad("a row is a list", json.dumps({"rows": [GENTOO, [MARKER]]}).encode()),
     Bad("a row is null", b'{"rows": [null]}'),
     Bad("a row is text", json.dumps({"rows": [MARKER]}).encode()),
@@ -211,7 +211,7 @@ NOT_MEANT = [
 NOT_SAID_TO_BE_JSON = [
     Bad("a form", b"rows=" + MARKER.encode(), 415, "media-type", "application/x-www-form-urlencoded"),
     Bad("plain text", GOOD, 415, "media-type", "text/plain"),
-    Bad("CSV", MARKER.encode(), 415, "media-type", "text/csv"),
+    Bad("CSV", MARKER.encode(), 400, "body", "text/csv"),
     Bad("octets", GOOD, 415, "media-type", "application/octet-stream"),
     Bad("a wrong media type", GOOD, 415, "media-type", "json"),
     Bad("a pickle", b"\x80\x04\x95", 415, "media-type", "application/x-pickle"),
@@ -281,7 +281,7 @@ def test_a_chunked_body_that_is_too_large_is_refused(gallery: Gallery) -> None:
     ("path", "content_type", "status", "slug"),
     [
         ("/predict?verison=3", JSON, 422, "parameter"),
-        ("/predict?model=penguins", "text/csv", 415, "media-type"),
+        ("/predict?model=penguins", "text/plain", 415, "media-type"),
         ("/nowhere", JSON, 404, "not-found"),
         ("/models", JSON, 405, "method-not-allowed"),
     ],

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from bodega_api.batching import BATCH_ROWS, Waiting, _take
+from bodega_api.media.reading import ROWS_AT_ONCE
 from bodega_db.store import ModelStore
 from conftest import Api
 from fitting import fit_tree
-from gallery import problem_of
+from gallery import problem_of, send
 from outages import wait_for
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -168,6 +169,9 @@ def test_a_model_that_looks_at_the_rows_beside_is_asked_for_each_request(
 
     assert api.app.state.tally.native - before == CROWD
     assert answers == [model.predict(fitted.X[:1]).tolist()] * CROWD  # each is the mean of its own request
+    many = "\n".join([",".join(ROW), *[",".join(map(str, ROW.values()))] * (ROWS_AT_ONCE + 1)])
+    refused = send(api, many.encode(), "text/csv")
+    problem_of(refused, 413, "too-many-rows")  # nor may the rows of one be taken apart
     serving = api.client.get("/models/scaled/versions/1").json()["serving"]
     assert (serving["plan"], serving["batched"]) == (False, False)
 

@@ -388,7 +388,7 @@ def test_no_more_rows_than_the_settings_allow_are_answered(
     refused = ask(api, {"columns": {name: [value] * 4 for name, value in GENTOO.items()}})
 
     assert len(answered.json()["predictions"]) == 3
-    problem = problem_of(refused, 422, "input")
+    problem = problem_of(refused, 413, "too-many-rows")
     assert problem["detail"] == "There are 4 rows, at most 3 are answered at once"
 
 

@@ -504,7 +504,8 @@ def test_answers_and_readiness_say_how_fresh_they_are(two: ModelStore, api: Api,
     assert {int(answer.headers["bodega-generation"]) for answer in (cold, warm)} == {ready["generation"]}
     assert 0 < ready["snapshot_age_seconds"] < 5
     described = api.client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]["200"]["headers"]
-    assert set(described) == {"Bodega-Generation", "Bodega-Snapshot-Age", "Server-Timing"}
+    always = {"Bodega-Generation", "Bodega-Snapshot-Age"}
+    assert set(described) == always | {"Bodega-Source", "Bodega-Warnings", "Server-Timing"}
 
 
 # --- what is remembered ------------------------------------------------------------------------------------

@@ -10,10 +10,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bodega_db.errors import BodegaError
-from bodega_db.signature import Signature
 
 from bodega_api.calls import Calls
-from bodega_api.decoding import ColumnsDecoder
 from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.loaded import Key
 from bodega_api.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
@@ -35,8 +33,7 @@ class Waiting(NamedTuple):
 class Lane:
     """The requests that wait for one version; it keeps no engine, so that it goes with the one that it belongs to."""
 
-    def __init__(self, key: Key, signature: Signature, calls: Calls, most_rows: int) -> None:
-        self.decoder = ColumnsDecoder.of(signature)
+    def __init__(self, key: Key, calls: Calls, most_rows: int) -> None:
         self._key = key
         self._calls = calls
         self._most_rows = min(most_rows, BATCH_ROWS)

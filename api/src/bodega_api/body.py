@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Any
 
-from bodega_api.problems import BodyError, BodyTooLargeError, MediaTypeError
+from bodega_api.problems import BodyError, BodyTooLargeError
 
 
 class DuplicateKeys(dict[str, Any]):
@@ -29,13 +29,6 @@ class Columns:
     """The columns form: one list per column."""
 
     columns: dict[str, Any]
-
-
-def check_media_type(content_type: str | None) -> None:
-    """Raise MediaTypeError unless the request says JSON, or says nothing."""
-    media_type = (content_type or "application/json").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise MediaTypeError("The body is not said to be JSON")
 
 
 async def collect_body(chunks: AsyncIterable[bytes], limit: int) -> bytes:

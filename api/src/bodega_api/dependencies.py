@@ -1,7 +1,8 @@
 """What the endpoints are handed: store, routes, loaded versions, settings, names, bodies, and known parameters only."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, cast
 
 from bodega_db.errors import InvalidNameError, ModelNotFoundError
@@ -11,11 +12,12 @@ from bodega_db.store import ModelStore
 from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 
-from bodega_api.body import check_media_type, collect_body
+from bodega_api.body import collect_body
 from bodega_api.calls import Calls
 from bodega_api.engines import Engine
 from bodega_api.loaded import LoadedVersions
-from bodega_api.problems import BodyError, ParameterError
+from bodega_api.media.kinds import Medium, body_medium
+from bodega_api.problems import BodyError, MediaTypeError, ParameterError
 from bodega_api.routing import Routes
 from bodega_api.validation import shown
 
@@ -73,10 +75,18 @@ Reference = Annotated[str, Depends(get_reference)]
 
 async def request_body(request: Request, settings: AppSettings) -> bytes:
     """Read the body before the endpoint takes a thread, so that a slow sender does not hold one."""
-    check_media_type(request.headers.get("content-type"))
-    try:
+    if body_medium(request.headers.get("content-type")) is not Medium.JSON:
+        raise MediaTypeError("The body is not said to be JSON")
+    with reading():
         return await collect_body(request.stream(), settings.max_body_bytes)
-    except ClientDisconnect:  # nobody reads this answer, but it is no crash of the server's
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Have a client that hung up be no crash of the server's; nobody reads this answer."""
+    try:
+        yield
+    except ClientDisconnect:
         raise BodyError("The body ended before its announced length") from None
 
 

@@ -17,6 +17,7 @@ from bodega_db.runner import Runner
 from bodega_db.signature import Signature
 
 from bodega_api.calls import start_thread
+from bodega_api.decoding import ColumnsDecoder
 from bodega_api.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Engine:
         self.why_no_plan = ways.why_no_plan
         self.quick = ways.quick
         self.by_row = ways.by_row
+        self.decoder = ColumnsDecoder.of(runner.signature)
         self._tally = tally
         self._answers = itertools.count(1)
 
@@ -74,6 +76,11 @@ class Engine:
             log.exception("Planning a %s failed", type(runner.model).__name__)
             ways = Ways(None, f"planning raised {type(exc).__name__}")
         return cls(runner, ways, tally)
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether each row is answered as it would be without the rows beside it."""
+        return self.quick or self.by_row
 
     @property
     def size_bytes(self) -> int:

@@ -26,13 +26,20 @@ from bodega_api.calls import Calls
 from bodega_api.decoding import LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.loaded import Key, LoadedVersions, key_of
-from bodega_api.predictions import FOUND_ERROR, answer_of, freshness
+from bodega_api.media.json import around_predictions
+from bodega_api.predictions import FOUND_ERROR, freshness
 from bodega_api.routing import Choice, Heard, Routes, choice_of
 
 log = logging.getLogger(__name__)
 MOST_BODY_BYTES = 64 * 1024
 MOST_QUESTIONS = 1000
 PARAMETERS = frozenset({"model", "version", "output"})
+# What headers may say of the bodies of request and answer.
+OF_THE_BODY: dict[bytes, tuple[bytes, ...]] = {
+    b"content-type": (b"application/json",),
+    b"accept": (b"*/*", b"application/json"),
+    b"transfer-encoding": (),
+}
 
 
 @dataclass(slots=True)
@@ -100,12 +107,12 @@ class FastPath:
             return question
 
     def _is_plain(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Tell whether a request says that it is short JSON and nothing else."""
+        """Tell whether a request says that it is short JSON, and asks for nothing else."""
         size = -1
         for name, value in headers:
             if name == b"content-length":
                 size = int(value) if value.isdigit() and len(value) < 10 else -1
-            elif (name == b"content-type" and value != b"application/json") or name == b"transfer-encoding":
+            elif name in OF_THE_BODY and value not in OF_THE_BODY[name]:
                 return False
         return 0 < size <= self._max_body
 
@@ -119,15 +126,13 @@ class FastPath:
             if prepared is None:
                 return None
         engine = self._loaded.peek(prepared.key)
-        if engine is None or not (engine.quick or engine.by_row):
+        if engine is None or engine.decoder is None or not engine.by_itself:
             return None
         lane = self._lanes.get(engine)
         if lane is None:
-            lane = self._lanes[engine] = Lane(prepared.key, engine.signature, self._calls, self._most_rows)
-        if lane.decoder is None:
-            return None
+            lane = self._lanes[engine] = Lane(prepared.key, self._calls, self._most_rows)
         try:
-            columns, rows = lane.decoder.decode(body)
+            columns, rows = engine.decoder.decode(body)
         except (LongWayError, DecodeError, UnicodeDecodeError):
             return None
         if rows > min(self._most_rows, MOST_ROWS):
@@ -148,9 +153,8 @@ class FastPath:
             output = check_output(version.signature, question.output)
         except OutputNotAvailableError:
             return None
-        # Nothing else in JSON can read like this: within a text its quotes would be escaped.
-        head, _, tail = orjson.dumps(answer_of(resolution, output, [], [])).partition(b'"predictions":[]')
-        return Prepared(epoch, key_of(version), resolution.generation, output, head + b'"predictions":', tail)
+        head, tail = around_predictions(resolution, output, [])
+        return Prepared(epoch, key_of(version), resolution.generation, output, head, tail)
 
     async def _compare(self, it: "Answered") -> None:
         """Have the model answer too, as it is always called: in a thread, with a deadline."""

@@ -1,28 +1,43 @@
 """Prediction over HTTP: choose a version, verify and load it if need be, check the rows, answer."""
 
 import asyncio
-from typing import Annotated, Any, NamedTuple
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated
 
-import orjson
 from bodega_db.errors import BodegaError
-from bodega_db.outputs import check_output
-from bodega_db.records import Resolution
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 
 from bodega_api.answers import PredictionAnswer, ProblemAnswer
-from bodega_api.body import read_body
-from bodega_api.dependencies import AppSettings, Choices, Loaded, ModelCalls, only_parameters, request_body
+from bodega_api.asking import Asked, Document, Table, understand_document, understand_table
+from bodega_api.dependencies import (
+    AppSettings,
+    Choices,
+    Loaded,
+    ModelCalls,
+    only_parameters,
+    reading,
+    request_body,
+)
+from bodega_api.engines import Columns, Engine
 from bodega_api.loaded import key_of
-from bodega_api.routing import Route, Routes
+from bodega_api.media.kinds import Medium, answer_medium, body_medium
+from bodega_api.media.reading import ROWS_AT_ONCE
+from bodega_api.media.spool import IN_MEMORY, Spool
+from bodega_api.media.writing import Writer, start_writer
+from bodega_api.problems import BodyError, BodyTooLargeError, TooManyRowsError
 from bodega_api.timing import Laps
-from bodega_api.validation import Input, check_input
 
 DESCRIPTION = """Predict with one version of a model.
 
-The body holds rows, `{"rows": [{"column": value}]}`, or columns, `{"columns": {"column": [value]}}`. Values are
-strictly of the kind that the model's signature names; a missing value is `null`, where the signature allows it."""
+The body holds rows, `{"rows": [{"column": value}]}`, or columns, `{"columns": {"column": [value]}}`, or is a table in
+CSV with a header, a stream of Arrow, or Parquet. Values are strictly of the kind that the model's signature names; a
+missing value is `null`, in CSV an empty field, where the signature allows it. The answer has the form that the header
+`Accept` asks for: JSON, CSV or a stream of Arrow."""
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 BODY = {
     "required": True,
     "content": {
@@ -45,7 +60,10 @@ BODY = {
                     },
                 ]
             }
-        }
+        },
+        Medium.CSV: {"schema": {"type": "string"}},
+        Medium.ARROW: BINARY,
+        Medium.PARQUET: BINARY,
     },
 }
 
@@ -58,6 +76,14 @@ HEADERS = {
     "Bodega-Snapshot-Age": {
         "description": "seconds since it was certain that there was no later change",
         "schema": {"type": "number"},
+    },
+    "Bodega-Source": {
+        "description": "of an answer in CSV or Arrow: model@version, sha256, and the output",
+        "schema": {"type": "string"},
+    },
+    "Bodega-Warnings": {
+        "description": "of an answer in CSV or Arrow: how many warnings the one in JSON would have",
+        "schema": {"type": "integer"},
     },
     "Server-Timing": {
         "description": "with timing=true: milliseconds to read the request and choose, to load, and to predict",
@@ -75,6 +101,36 @@ def raise_what_was_found(request: Request) -> None:
         raise error
 
 
+async def prediction_body(request: Request, settings: AppSettings) -> AsyncIterator[Document | Table]:
+    """Read the body of a prediction; a table is kept until the request was answered, in a file if it is long."""
+    medium = body_medium(request.headers.get("content-type"))
+    if medium is Medium.JSON:
+        yield Document(await request_body(request, settings), settings.max_rows)
+        return
+    spool = Spool()
+    try:
+        with reading():
+            async for chunk in request.stream():
+                await _keep(chunk, spool, settings.max_table_bytes)
+        yield Table(medium, spool, settings.max_table_bytes, settings.max_table_rows)
+    finally:
+        spool.close()
+
+
+async def _keep(chunk: bytes, spool: Spool, limit: int) -> None:
+    if spool.size + len(chunk) > limit:
+        raise BodyTooLargeError(f"The body is longer than {limit} bytes")
+    if spool.size + len(chunk) <= IN_MEMORY:
+        spool.write(chunk)
+    else:  # a disk can be slow, and others shall not wait for it
+        await run_in_threadpool(spool.write, chunk)
+
+
+def wanted_medium(request: Request) -> Medium:
+    """Return the form that the answer is asked for in."""
+    return answer_medium(",".join(request.headers.getlist("accept")))
+
+
 router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswer}, "503": {"model": ProblemAnswer}})
 
 
@@ -82,16 +138,19 @@ router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswe
     "/predict",
     dependencies=[Depends(only_parameters("model", "version", "output", "timing")), Depends(raise_what_was_found)],
     response_model=PredictionAnswer,
-    responses={"200": {"headers": HEADERS}},
+    responses={
+        "200": {"headers": HEADERS, "content": {Medium.CSV: {"schema": {"type": "string"}}, Medium.ARROW: BINARY}}
+    },
     description=DESCRIPTION,
     openapi_extra={"requestBody": BODY},
 )
 async def predict(
+    request: Request,
     routes: Choices,
     loaded: Loaded,
     calls: ModelCalls,
-    settings: AppSettings,
-    body: Annotated[bytes, Depends(request_body)],
+    body: Annotated[Document | Table, Depends(prediction_body)],
+    medium: Annotated[Medium, Depends(wanted_medium)],
     model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
     version: Annotated[
         str | None,
@@ -102,61 +161,53 @@ async def predict(
 ) -> Response:
     """Predict with one version of a model."""
     laps = Laps()
-    asked = await run_in_threadpool(_read, body, routes, model, version, output, settings.max_rows)
-    resolution = asked.route.resolution
-    chosen = resolution.version
+    if isinstance(body, Table):
+        asked = await run_in_threadpool(understand_table, body, (model, version), output, routes)
+    else:
+        asked = await run_in_threadpool(understand_document, body, (model, version), output, routes, loaded)
+    chosen = asked.route.resolution.version
     laps.lap("read")
     with calls.admitted(key_of(chosen)):
         engine = await asyncio.wrap_future(loaded.request(chosen))
         laps.lap("load")
-
-        def work() -> bytes:
-            predictions = engine.predict(asked.checked.columns, asked.method)
-            return orjson.dumps(answer_of(resolution, asked.method, predictions, asked.checked.warnings))
-
-        answer = await calls.run(key_of(chosen), work)
+        spool = Spool()
+        writer = start_writer(medium, spool, asked.route.resolution, asked.method)
+        columns: Columns | None = asked.first
+        while columns is not None:
+            columns = await calls.run(key_of(chosen), partial(_answer, engine, columns, asked, writer))
+            if columns is not None and await request.is_disconnected():
+                raise BodyError("The client hung up")
         laps.lap("predict")
-    response = Response(answer, media_type="application/json")
+    response = _response(spool, medium)
     response.raw_headers += freshness(asked.route.generation, asked.route.age_seconds)
+    if medium is not Medium.JSON:
+        response.headers["Bodega-Source"] = f"{chosen.reference}; sha256={chosen.digest.hex}; output={asked.method}"
+        response.headers["Bodega-Warnings"] = str(len(asked.warnings()))
     if timing:
         response.headers["Server-Timing"] = laps.header
     return response
 
 
-class Asked(NamedTuple):
-    """A request that was understood: the version that answers it, the output that was asked for, and the rows."""
+def _answer(engine: Engine, columns: Columns, asked: Asked, writer: Writer) -> Columns | None:
+    """Answer some rows and return the next; None behind the last, where the answer is complete."""
+    writer.add(engine.predict(columns, asked.method))
+    following = next(asked.rest, None)
+    if following is None:
+        writer.end(asked.warnings())
+    elif not engine.by_itself:
+        raise TooManyRowsError(
+            f"The model looks at all rows together, so at most {ROWS_AT_ONCE} are answered at once"
+        )
+    return following
 
-    route: Route
-    method: str
-    checked: Input
 
-
-def _read(body: bytes, routes: Routes, model: str | None, version: str | None, output: str | None, most: int) -> Asked:
-    rows = read_body(body)
-    route = routes.choose(model, version)
-    signature = route.resolution.version.signature
-    return Asked(route, check_output(signature, output), check_input(rows, signature, most))
+def _response(spool: Spool, medium: Medium) -> Response:
+    media_type = f"{medium}; header=present" if medium is Medium.CSV else medium
+    if spool.in_memory:
+        return Response(bytes(spool.view()), media_type=media_type)
+    return StreamingResponse(spool.chunks(), media_type=media_type, headers={"Content-Length": str(spool.size)})
 
 
 def freshness(generation: int, age_seconds: float) -> list[tuple[bytes, bytes]]:
     """Return the headers that tell how fresh the choice of the version is, as ASGI sends them."""
     return [(b"bodega-generation", b"%d" % generation), (b"bodega-snapshot-age", b"%.1f" % age_seconds)]
-
-
-def answer_of(resolution: Resolution, method: str, predictions: list[Any], warnings: list[str]) -> dict[str, Any]:
-    version = resolution.version
-    output = version.signature.outputs[method]
-    answer: dict[str, Any] = {
-        "model": version.model,
-        "version": version.number,
-        "sha256": version.digest.hex,
-        "chosen": resolution.reason,
-        "output": method,
-        "predictions": predictions,
-    }
-    optional = {
-        "classes": output.classes if method != "predict" else None,
-        "columns": output.columns,
-        "warnings": warnings,
-    }
-    return answer | {key: value for key, value in optional.items() if value}

@@ -41,15 +41,31 @@ class BodyError(errors.BodegaError):
 
 
 class MediaTypeError(errors.BodegaError):
-    """The body of the request is said to be something else than JSON."""
+    """The body of the request is said to be something that is not read here."""
 
     hint = "Send the header Content-Type: application/json."
+
+
+class NotAcceptableError(errors.BodegaError):
+    """The answer is asked for in a form that it does not have."""
 
 
 class BodyTooLargeError(errors.BodegaError):
     """The body of the request is longer than the server reads."""
 
     hint = "Send fewer rows at a time."
+
+
+class TooManyRowsError(errors.BodegaError):
+    """The body of the request has more rows than the server answers at once."""
+
+    hint = "Send fewer rows at a time."
+
+
+class SpoolError(errors.BodegaError):
+    """A table or its answer could not be kept in a temporary file."""
+
+    hint = "Make room in the folder for temporary files (TMPDIR), or send fewer rows at a time."
 
 
 class ParameterError(errors.BodegaError):
@@ -84,7 +100,10 @@ class UnauthorizedError(errors.BodegaError):
 PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     BodyError: Kind(400, "body", "The body cannot be read"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
-    MediaTypeError: Kind(415, "media-type", "The body is not JSON"),
+    TooManyRowsError: Kind(413, "too-many-rows", "There are too many rows"),
+    MediaTypeError: Kind(415, "media-type", "The body is of a kind that is not read here"),
+    NotAcceptableError: Kind(406, "not-acceptable", "The answer has no such form"),
+    SpoolError: Kind(503, "temporary-files", "A temporary file cannot be written"),
     UnauthorizedError: Kind(401, "unauthorized", "A token is needed"),
     errors.NotPermittedError: Kind(403, "not-permitted", "The database does not permit that"),
     ParameterError: Kind(422, "parameter", "A parameter does not fit"),

@@ -5,6 +5,7 @@ Nothing is converted that could lose something: no "1" for 1, no true for 1, no 
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from bodega_db.errors import InputError
 from bodega_db.signature import Column, Kind, Signature
 
 from bodega_api.body import Columns, DuplicateKeys, Rows, json_type
+from bodega_api.problems import TooManyRowsError
 
 MOST_PROBLEMS = 20
 LONGEST_NAME = 64
@@ -30,18 +32,39 @@ class FaultError(ValueError):
 
 @dataclass(slots=True)
 class Report:
-    """What is wrong (at most 20 are kept) and what is only worth a warning."""
+    """What is wrong (at most 20 are kept) and what is only worth a warning.
+
+    `rows` were looked at before: the first of those that are looked at now has that number.
+    """
 
     problems: list[dict[str, Any]] = field(default_factory=list)
     count: int = 0
-    warnings: list[str] = field(default_factory=list)
+    rows: int = 0
+    unknown: dict[str, tuple[int, int]] = field(default_factory=dict)  # by column: how many, and the row of the first
 
     def add(self, detail: str, column: str | None = None, row: int | None = None) -> None:
         """Note a fault."""
         self.count += 1
         if len(self.problems) < MOST_PROBLEMS:
-            place = {"row": row, "column": shown(column) if column is not None else None}
+            place = {
+                "row": None if row is None else self.rows + row,
+                "column": shown(column) if column is not None else None,
+            }
             self.problems.append({k: v for k, v in place.items() if v is not None} | {"detail": detail})
+
+    def add_unknown(self, column: str, count: int, row: int) -> None:
+        """Note values beyond the categories that a column knows, and the row of the first."""
+        before, first = self.unknown.get(column, (0, self.rows + row))
+        self.unknown[column] = (before + count, first)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the answer says beside its predictions, once all `rows` were looked at."""
+        return [
+            f"column {shown(column)}: {count} of {self.rows} values are not among the categories the "
+            f"model was trained on (first in row {first}); it answers as for an unknown one"
+            for column, (count, first) in self.unknown.items()
+        ]
 
     def raise_if_any(self) -> None:
         """Raise InputError with what was noted."""
@@ -66,8 +89,9 @@ def check_input(body: Rows | Columns, signature: Signature, max_rows: int) -> In
     report = Report()
     columns, count = _gather(body, signature, report, max_rows)
     report.raise_if_any()
-    checked = {column.name: _check_column(column, columns[column.name], report) for column in signature.columns}
+    checked = {column.name: check_column(column, columns[column.name], report) for column in signature.columns}
     report.raise_if_any()
+    report.rows = count
     return Input(checked, count, report.warnings)
 
 
@@ -115,11 +139,21 @@ def _gather_columns(
 
 def _check_count(count: int, max_rows: int) -> None:
     if count == 0:
-        raise InputError("There are no rows", hint="Send at least one.")
+        raise no_rows()
     if count > max_rows:
-        raise InputError(
-            f"There are {count} rows, at most {max_rows} are answered at once", hint="Send fewer at a time."
-        )
+        raise TooManyRowsError(f"There are {count} rows, at most {max_rows} are answered at once")
+
+
+def no_rows() -> InputError:
+    """Return what is wrong with a body that has no rows."""
+    return InputError("There are no rows", hint="Send at least one.")
+
+
+def check_header(names: Sequence[str], signature: Signature, report: Report) -> None:
+    """Note which columns of a table are missing, unknown or there twice."""
+    header = DuplicateKeys(dict.fromkeys(names))
+    header.twice = tuple(name for name, count in Counter(names).items() if count > 1)
+    _check_names(header, [column.name for column in signature.columns], report, None)
 
 
 def _check_names(row: Any, names: Sequence[str], report: Report, place: int | None) -> None:
@@ -143,7 +177,8 @@ def _check_names(row: Any, names: Sequence[str], report: Report, place: int | No
 # --- one column ------------------------------------------------------------------------------------------
 
 
-def _check_column(column: Column, values: list[Any], report: Report) -> list[Any]:
+def check_column(column: Column, values: list[Any], report: Report) -> list[Any]:
+    """Return the JSON values of a column as the model is given them; note each that does not fit."""
     check = _check_for(column, gaps=None in values)
     checked = []
     for place, value in enumerate(values):
@@ -169,20 +204,22 @@ def _check_categories(column: Column, values: Sequence[Any], report: Report) -> 
     if not unknown:
         return
     if column.accepts_unknown:
-        report.warnings.append(
-            f"column {shown(column.name)}: {len(unknown)} of {len(values)} values are not among the categories the "
-            f"model was trained on (first in row {unknown[0]}); it answers as for an unknown one"
-        )
+        report.add_unknown(column.name, len(unknown), unknown[0])
         return
     for place in unknown:
         report.add(f"is not one of the {len(known)} categories the model knows", column.name, place)
 
 
+def value_kind(column: Column) -> Kind:
+    """Return what the values of a column are: those of a category are of the kind of its categories."""
+    if column.kind is not Kind.CATEGORY:
+        return column.kind
+    first = (column.categories or ("",))[0]
+    return {bool: Kind.BOOLEAN, int: Kind.INTEGER, float: Kind.NUMBER}.get(type(first), Kind.STRING)
+
+
 def _check_for(column: Column, *, gaps: bool) -> Check:
-    kind = column.kind
-    if kind is Kind.CATEGORY:
-        first = (column.categories or ("",))[0]
-        kind = {bool: Kind.BOOLEAN, int: Kind.INTEGER, float: Kind.NUMBER}.get(type(first), Kind.STRING)
+    kind = value_kind(column)
     return {
         Kind.NUMBER: _number(column),
         Kind.INTEGER: _integer(column, gaps=gaps),

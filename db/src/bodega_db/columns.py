@@ -13,7 +13,7 @@ from pandas.api import types as pandas_types
 from bodega_db.errors import ExampleError
 from bodega_db.signature import Column, Kind, Scalar
 
-Values = Sequence[Any]
+Values = Sequence[Any]  # or an array of numpy, which is none to mypy
 NULLS: dict[str, Any] = {"nan": np.nan, "none": None, "na": pd.NA, "nat": pd.NaT}
 OBJECT_KINDS: dict[frozenset[type], Kind] = {
     frozenset({str}): Kind.STRING,
@@ -142,9 +142,14 @@ def _plain(value: Any) -> Any:
 def build_column(column: Column, values: Values) -> Any:
     """Make the array that the model was trained on the like of, from JSON values; None is a missing one.
 
+    Numbers and booleans may also come as an array of numpy, in which NaN is a missing value. It is copied: what was
+    sent may lie in memory that nobody may write to, and some models do.
+
     An integer or boolean column of numpy has no missing value: with one it becomes float or object, as pandas
     itself would read it.
     """
+    if isinstance(values, np.ndarray):
+        return np.array(values, dtype=column.dtype)
     if column.kind is Kind.DATETIME:
         return _datetimes(column, values)
     if column.is_pandas_category:

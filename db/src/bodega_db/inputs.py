@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bodega_db.columns import build_column, describe_column, to_wire
+from bodega_db.columns import Values, build_column, describe_column, to_wire
 from bodega_db.errors import ExampleError
 from bodega_db.signature import Column, Container, Signature
 
@@ -15,7 +15,7 @@ TAKES = "A DataFrame, a 2-D numpy array, or a list of texts serves as example: t
 TEXT = "text"
 MOST_GOLDEN_ROWS = 20
 
-Wire = Mapping[str, Sequence[Any]]
+Wire = Mapping[str, Values]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ MOST_COLUMN_NAMES = 1000
 # Another processor or BLAS adds in another order, which moves the last digits; a wrong model moves the first.
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 
+PLAIN = frozenset({bool, int, str})  # what JSON carries whatever its value
 KINDS = {bool: Kind.BOOLEAN, int: Kind.INTEGER, float: Kind.NUMBER, str: Kind.STRING}
 
 
@@ -88,7 +89,8 @@ def to_rows(raw: Any, method: str) -> list[Any]:
         return array.tolist()  # type: ignore[no-any-return]
     if array.dtype != object:
         raise PredictionError(f"The model's {method} has the dtype {array.dtype}, which JSON cannot carry")
-    return [_item(value, method) for value in array.tolist()]
+    values = array.tolist()
+    return values if PLAIN.issuperset(map(type, values)) else [_item(value, method) for value in values]
 
 
 def _item(value: Any, method: str) -> Any:

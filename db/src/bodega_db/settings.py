@@ -44,8 +44,12 @@ class Settings(BaseSettings):
         default=120, gt=0, le=3600, description="how long loading a model may take in the process that tries it"
     )
     cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
-    max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body, in bytes")
-    max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request")
+    max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body in JSON, in bytes")
+    max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request in JSON")
+    max_table_bytes: PositiveInt = Field(
+        default=256 * 1024**2, description="the largest body in CSV, Arrow or Parquet, packed or unpacked, in bytes"
+    )
+    max_table_rows: PositiveInt = Field(default=1_000_000, description="the most rows in such a body")
     predict_seconds: float = Field(default=30, gt=0, le=3600, description="how long a prediction may take, in seconds")
     max_waiting: PositiveInt = Field(
         default=1000, description="the most requests that wait for one version; others shall come again later"

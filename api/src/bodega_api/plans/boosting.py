@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 from bodega_api.plans.composition import to_matrix
 from bodega_api.plans.linear import labels
 from bodega_api.plans.registry import Array, Block, Methods, NoPlanError, bounded, predictor
 
-THREADS = 1  # a request is small, and others are computed beside it
+MANY_ROWS = 4096  # fewer do not repay the start of threads, and others are computed beside them
 
 
 @predictor(HistGradientBoostingClassifier, HistGradientBoostingRegressor)
@@ -24,9 +25,10 @@ def plan_histogram_boosting(model: Any) -> Methods:
         matrix = bounded(np.asarray(to_matrix(block), dtype=np.float64))
         scores = np.zeros((len(matrix), width), dtype=begin.dtype, order="F")
         scores += begin
+        threads = _openmp_effective_n_threads() if len(matrix) >= MANY_ROWS else 1
         for iteration in predictors:
             for place, tree in enumerate(iteration):
-                scores[:, place] += tree.predict(matrix, bitsets, index, THREADS)
+                scores[:, place] += tree.predict(matrix, bitsets, index, threads)
         return scores
 
     if isinstance(model, HistGradientBoostingRegressor):

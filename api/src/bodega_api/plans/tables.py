@@ -69,6 +69,8 @@ def _numbers(values: Sequence[Any]) -> Array:
 
 
 def _integers(values: Sequence[Any]) -> Array:
+    if isinstance(values, np.ndarray):
+        return values
     return np.array(values, dtype=np.float64 if None in values else np.int64)
 
 

@@ -1,0 +1,102 @@
+"""A request for predictions, understood: which version answers, with which output, and for which columns."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bodega_db.errors import BodegaError
+from bodega_db.outputs import check_output
+from bodega_db.signature import Signature
+from msgspec import DecodeError
+
+from bodega_api.body import read_body
+from bodega_api.decoding import LongWayError
+from bodega_api.engines import Columns, Engine
+from bodega_api.loaded import LoadedVersions, key_of
+from bodega_api.media.arrow import columns_of
+from bodega_api.media.kinds import Medium
+from bodega_api.media.reading import read_batches
+from bodega_api.media.spool import Spool
+from bodega_api.routing import Route, Routes
+from bodega_api.validation import Report, check_input, no_rows
+
+Reference = tuple[str | None, str | None]  # model and version, as the query has them
+
+
+class Document(NamedTuple):
+    """A body in JSON, and the most rows that it may have."""
+
+    data: bytes
+    max_rows: int
+
+
+class Table(NamedTuple):
+    """A body in another form, and the most that it may have: bytes once it is unpacked, and rows."""
+
+    medium: Medium
+    spool: Spool
+    max_bytes: int
+    max_rows: int
+
+
+class Asked(NamedTuple):
+    """A request that was understood: its first rows, the others, which are read in turn, and then the warnings."""
+
+    route: Route
+    method: str
+    first: Columns
+    rest: Iterator[Columns]
+    warnings: Callable[[], list[str]]
+
+
+def understand_document(
+    body: Document, reference: Reference, output: str | None, routes: Routes, loaded: LoadedVersions[Engine]
+) -> Asked:
+    """Read a request in JSON; raise what is wrong with its body, then with its parameters, then with its rows."""
+    refusal: BodegaError | None = None
+    try:
+        route, method = _choose(routes, reference, output)
+        engine = loaded.peek(key_of(route.resolution.version))
+        columns = None if engine is None else _decode(engine, body)
+        if columns is not None:
+            return Asked(route, method, columns, iter(()), list)
+    except BodegaError as exc:
+        refusal = exc
+    rows = read_body(body.data)
+    if refusal is not None:
+        raise refusal
+    checked = check_input(rows, route.resolution.version.signature, body.max_rows)
+    return Asked(route, method, checked.columns, iter(()), lambda: checked.warnings)
+
+
+def understand_table(table: Table, reference: Reference, output: str | None, routes: Routes) -> Asked:
+    """Read a request with a table up to its first rows; raise what is wrong with it so far."""
+    route, method = _choose(routes, reference, output)
+    report = Report()
+    rest = _read(table, route.resolution.version.signature, report)
+    first = next(rest, None)
+    if first is None:
+        raise no_rows()
+    return Asked(route, method, first, rest, lambda: report.warnings)
+
+
+def _choose(routes: Routes, reference: Reference, output: str | None) -> tuple[Route, str]:
+    route = routes.choose(*reference)
+    return route, check_output(route.resolution.version.signature, output)
+
+
+def _decode(engine: Engine, body: Document) -> Columns | None:
+    """Read a body that is beyond doubt, as most are, some ten times as fast; None for others."""
+    if engine.decoder is None:
+        return None
+    try:
+        columns, rows = engine.decoder.decode(body.data)
+    except (LongWayError, DecodeError, UnicodeDecodeError):
+        return None
+    return columns if rows <= body.max_rows else None
+
+
+def _read(table: Table, signature: Signature, report: Report) -> Iterator[Columns]:
+    for batch in read_batches(table.medium, table.spool.view(), signature, table.max_bytes, table.max_rows):
+        columns = columns_of(batch, signature, report, all_text=table.medium is Medium.CSV)
+        report.raise_if_any()
+        yield columns

@@ -1,0 +1,190 @@
+"""Columns of Arrow, strictly as the signature has them: at once where all values fit, else one by one as JSON's.
+
+So a value that does not fit is told with the same words whatever form it came in.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from bodega_db.columns import integer_bounds
+from bodega_db.signature import Column, Kind, Signature
+
+from bodega_api.validation import EXACT_FLOAT, Report, check_column, value_kind
+
+Array = Any  # of pyarrow, which has no types
+Values = Any  # a list of JSON values, or an array of numpy in which NaN is a missing value
+FLOATS = ("float16", "float32", "float64")
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
+BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+
+def columns_of(
+    batch: "pa.RecordBatch", signature: Signature, report: Report, *, all_text: bool
+) -> Mapping[str, Values]:
+    """Return the columns of a batch as the model is given them; note each value that does not fit.
+
+    In CSV all is text, and read as what its column holds; elsewhere text is no number.
+    """
+    found = {
+        column.name: _column(column, batch.column(column.name), report, all_text=all_text)
+        for column in signature.columns
+    }
+    report.rows += batch.num_rows
+    return found
+
+
+def _column(column: Column, array: Array, report: Report, *, all_text: bool) -> Values:
+    kind = value_kind(column)
+    fits = all_text or kind is Kind.STRING or not _is_text(array)
+    quick = _AT_ONCE.get(kind) if fits else None
+    values = None if quick is None else quick(column, array)
+    if values is not None:
+        return values
+    plain = _to_json(array, _FROM_TEXT.get(kind) if all_text else None)
+    if plain is None:
+        report.add(f"is of the type {str(array.type).partition('<')[0]}, which is not read here", column.name)
+        return []
+    return check_column(column, plain, report)
+
+
+# --- all values at once; None if one may not fit -------------------------------------------------------------
+
+
+def _numbers(column: Column, array: Array) -> Values:
+    if column.dtype not in FLOATS or not (_is_text(array) or _is_number(array)):
+        return None
+    try:
+        values = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # an integer that no float holds, or what is no number
+        return None
+    missing = np.isnan(values)
+    gaps = int(np.count_nonzero(missing))
+    if gaps and (not column.nullable or (_is_text(array) and gaps != array.null_count)):
+        return None
+    largest = 0.0 if gaps == len(values) else float(np.nanmax(np.abs(values)))
+    if _is_text(array) and largest >= EXACT_FLOAT:  # nobody looked at its digits yet
+        return None
+    return values if largest <= np.finfo(column.dtype).max else None
+
+
+def _integers(column: Column, array: Array) -> Values:
+    if column.dtype not in INTEGERS or array.null_count or not len(array):
+        return None
+    if _is_text(array):
+        try:
+            if pc.any(pc.match_substring(array, "x")).as_py():  # Arrow reads 0x10
+                return None
+            array = pc.cast(array, pa.int64())
+        except pa.ArrowInvalid:
+            return None
+    if not pa.types.is_integer(array.type):
+        return None
+    found = pc.min_max(array).as_py()
+    lowest, highest = integer_bounds(column)
+    if found["min"] < lowest or found["max"] > highest:
+        return None
+    return array.to_numpy(zero_copy_only=False).astype(column.dtype)
+
+
+def _booleans(column: Column, array: Array) -> Values:
+    if column.dtype != "bool" or not pa.types.is_boolean(array.type) or array.null_count:
+        return None
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _texts(column: Column, array: Array) -> Values:
+    if not _is_text(array) or (array.null_count and not column.nullable):
+        return None
+    if column.categories is not None:
+        present = set(pc.unique(_plain_text(array)).to_pylist())
+        if not present <= {None, *column.categories}:
+            return None
+    return _objects(array)
+
+
+_AT_ONCE: dict[Kind, Callable[[Column, Array], Values]] = {
+    Kind.NUMBER: _numbers,
+    Kind.INTEGER: _integers,
+    Kind.BOOLEAN: _booleans,
+    Kind.STRING: _texts,
+}
+
+
+# --- one by one ----------------------------------------------------------------------------------------------
+
+
+def _to_json(array: Array, read: Callable[[str], Any] | None) -> list[Any] | None:
+    """Return the values as JSON would have them; None for a type that nothing in JSON is like."""
+    if _is_text(array):
+        values = _objects(array)
+        return values if read is None else [None if value is None else read(value) for value in values]
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()  # of numbers and the like, which are short
+    if pa.types.is_floating(array.type):
+        return [None if value is None or math.isnan(value) else value for value in array.cast(pa.float64()).to_pylist()]
+    if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) or pa.types.is_null(array.type):
+        return list(array.to_pylist())
+    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+        return _moments(array)
+    return None
+
+
+def _moments(array: Array) -> list[str | None]:
+    series = pd.Series(array.to_pandas(date_as_object=False))
+    zoned = isinstance(series.dtype, pd.DatetimeTZDtype)
+    # In UTC, because the offsets of long ago have seconds, which ISO 8601 does not know.
+    moments = series.dt.tz_convert("UTC") if zoned else series
+    return [None if value is pd.NaT else value.isoformat() for value in moments]
+
+
+def _number(text: str) -> Any:
+    if INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if NUMBER.fullmatch(text) else text
+
+
+def _boolean(text: str) -> Any:
+    return BOOLEANS.get(text, text)
+
+
+_FROM_TEXT: dict[Kind, Callable[[str], Any]] = {
+    Kind.NUMBER: _number,
+    Kind.INTEGER: _number,
+    Kind.BOOLEAN: _boolean,
+}
+
+
+# --- text ----------------------------------------------------------------------------------------------------
+
+
+def _is_number(array: Array) -> bool:
+    return any(is_type(array.type) for is_type in (pa.types.is_floating, pa.types.is_integer, pa.types.is_null))
+
+
+def _is_text(array: Array) -> bool:
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    return any(is_type(kind) for is_type in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _plain_text(array: Array) -> Array:
+    """Return the texts that there are, each perhaps more than once; of a dictionary also those that no row has."""
+    if not pa.types.is_dictionary(array.type):
+        return array
+    return array.dictionary.take(pc.unique(array.indices).drop_null())
+
+
+def _objects(array: Array) -> list[Any]:
+    """Return texts as Python's; rows that share one in a dictionary share it here too."""
+    if not pa.types.is_dictionary(array.type):
+        return list(array.to_pylist())
+    texts = np.array([*array.dictionary.to_pylist(), None], dtype=object)
+    places = pc.fill_null(array.indices.cast(pa.int64()), len(texts) - 1)
+    return list(texts[places.to_numpy()])
