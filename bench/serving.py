@@ -154,11 +154,7 @@ def start_all(name: str, pythons: dict[str, Path], stack: ExitStack) -> Iterator
     yield ready(port, "naive", "/predict", rows, expected)
     if "mlflow" in pythons:
         python = pythons["mlflow"]
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-        subprocess.run([python, PEERS / "mlflow_model.py", name, folder], check=True, capture_output=True)
-        command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder), "--env-manager", "local"]
-        path = f"{python.parent}:{os.environ['PATH']}"
-        port = stack.enter_context(serve([*command, "--workers", "1", "--port", "{port}"], PATH=path))
+        port = stack.enter_context(mlflow(name, python))
         yield ready(port, "mlflow", "/invocations", {"dataframe_records": rows["rows"]}, right)
     if "litserve" in pythons:
         command = [str(pythons["litserve"]), str(PEERS / "litserve_app.py"), "{port}"]
@@ -176,6 +172,17 @@ def bodega(name: str) -> Iterator[int]:
         url = settings.database_url.get_secret_value()
         environment = {"BODEGA_DATABASE_URL": url, "BODEGA_MODELS": str(settings.models)}
         yield stack.enter_context(serve([sys.executable, "-m", "bodega_api"], **environment))
+
+
+@contextmanager
+def mlflow(name: str, python: Path) -> Iterator[int]:
+    """Save the model for `mlflow models serve`, and serve it."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
+        subprocess.run([python, PEERS / "mlflow_model.py", name, folder], check=True, capture_output=True)
+        command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder), "--env-manager", "local"]
+        path = f"{python.parent}:{os.environ['PATH']}"
+        yield stack.enter_context(serve([*command, "--workers", "1", "--port", "{port}"], PATH=path))
 
 
 @contextmanager

@@ -18,7 +18,19 @@ class Body(BaseModel):
     rows: list[dict[str, Any]]
 
 
+class Table(BaseModel):
+    """Columns, as they come."""
+
+    columns: dict[str, list[Any]]
+
+
 @app.post("/predict")
 def predict(body: Body) -> dict[str, Any]:
     """Predict."""
     return {"predictions": model.predict(pd.DataFrame(body.rows)).tolist()}
+
+
+@app.post("/table")
+def predict_table(body: Table) -> dict[str, Any]:
+    """Predict for many rows."""
+    return {"predictions": model.predict(pd.DataFrame(body.columns)).tolist()}

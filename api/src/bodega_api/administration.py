@@ -59,7 +59,7 @@ def connect_writing(settings: Settings, store: ModelStore, patience: int) -> Mod
         raise SettingsError("BODEGA_ADMIN_DATABASE_URL is not the URL of a Postgres database", advice) from exc
 
 
-def get_writing_store(request: Request) -> ModelStore:
+async def get_writing_store(request: Request) -> ModelStore:
     """Return the app's store for writes."""
     return cast("ModelStore", request.app.state.writing_store)
 

@@ -1,7 +1,10 @@
-"""What the endpoints are handed: store, routes, loaded versions, settings, names, bodies, and known parameters only."""
+"""What the endpoints are handed: store, routes, loaded versions, settings, names, bodies, and known parameters only.
+
+None of it waits, and all of it is `async`: for a plain function the framework takes a thread, at every request.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, cast
 
@@ -22,27 +25,27 @@ from bodega_api.routing import Routes
 from bodega_api.validation import shown
 
 
-def get_store(request: Request) -> ModelStore:
+async def get_store(request: Request) -> ModelStore:
     """Return the app's store."""
     return cast("ModelStore", request.app.state.store)
 
 
-def get_routes(request: Request) -> Routes:
+async def get_routes(request: Request) -> Routes:
     """Return the app's choices."""
     return cast("Routes", request.app.state.routes)
 
 
-def get_loaded(request: Request) -> LoadedVersions[Engine]:
+async def get_loaded(request: Request) -> LoadedVersions[Engine]:
     """Return the app's loaded versions."""
     return cast("LoadedVersions[Engine]", request.app.state.loaded)
 
 
-def get_calls(request: Request) -> Calls:
+async def get_calls(request: Request) -> Calls:
     """Return the app's calls of models."""
     return cast("Calls", request.app.state.calls)
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """Return the app's settings."""
     return cast("Settings", request.app.state.settings)
 
@@ -54,7 +57,7 @@ ModelCalls = Annotated[Calls, Depends(get_calls)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
 
 
-def get_model_name(name: str) -> str:
+async def get_model_name(name: str) -> str:
     """Return the model's name in the path; one that no model can have is answered like one that no model has."""
     try:
         return check_model_name(name)
@@ -65,7 +68,7 @@ def get_model_name(name: str) -> str:
 ModelName = Annotated[str, Depends(get_model_name)]
 
 
-def get_reference(name: ModelName, number: Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]) -> str:
+async def get_reference(name: ModelName, number: Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]) -> str:
     """Return the version in the path as 'penguins@3'."""
     return f"{name}@{number}"
 
@@ -90,13 +93,13 @@ def reading() -> Iterator[None]:
         raise BodyError("The body ended before its announced length") from None
 
 
-def only_parameters(*names: str) -> Callable[[Request], None]:
+def only_parameters(*names: str) -> Callable[[Request], Awaitable[None]]:
     """Make a dependency that refuses other query parameters, and any that comes twice.
 
     A misspelt ?verison=3 would otherwise be answered by another version without a word.
     """
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:
         for name, count in Counter(key for key, _ in request.query_params.multi_items()).items():
             if name not in names:
                 known = ", ".join(names) or "none"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from functools import partial
 from typing import Annotated
 
@@ -94,7 +95,7 @@ HEADERS = {
 FOUND_ERROR = "bodega.error"  # in the scope of a request: what the fast path met, to be worded here
 
 
-def raise_what_was_found(request: Request) -> None:
+async def raise_what_was_found(request: Request) -> None:
     """Raise the error that the fast path met when it asked the model."""
     error: BodegaError | None = request.scope.get(FOUND_ERROR)
     if error is not None:
@@ -107,14 +108,11 @@ async def prediction_body(request: Request, settings: AppSettings) -> AsyncItera
     if medium is Medium.JSON:
         yield Document(await request_body(request, settings), settings.max_rows)
         return
-    spool = Spool()
-    try:
+    with closing(Spool()) as spool:
         with reading():
             async for chunk in request.stream():
                 await _keep(chunk, spool, settings.max_table_bytes)
         yield Table(medium, spool, settings.max_table_bytes, settings.max_table_rows)
-    finally:
-        spool.close()
 
 
 async def _keep(chunk: bytes, spool: Spool, limit: int) -> None:
@@ -126,7 +124,13 @@ async def _keep(chunk: bytes, spool: Spool, limit: int) -> None:
         await run_in_threadpool(spool.write, chunk)
 
 
-def wanted_medium(request: Request) -> Medium:
+async def answer_spool() -> AsyncIterator[Spool]:
+    """Return what an answer is written into; it is given back when the response was sent."""
+    with closing(Spool()) as spool:
+        yield spool
+
+
+async def wanted_medium(request: Request) -> Medium:
     """Return the form that the answer is asked for in."""
     return answer_medium(",".join(request.headers.getlist("accept")))
 
@@ -151,6 +155,7 @@ async def predict(
     calls: ModelCalls,
     body: Annotated[Document | Table, Depends(prediction_body)],
     medium: Annotated[Medium, Depends(wanted_medium)],
+    spool: Annotated[Spool, Depends(answer_spool)],
     model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
     version: Annotated[
         str | None,
@@ -170,7 +175,6 @@ async def predict(
     with calls.admitted(key_of(chosen)):
         engine = await asyncio.wrap_future(loaded.request(chosen))
         laps.lap("load")
-        spool = Spool()
         writer = start_writer(medium, spool, asked.route.resolution, asked.method)
         columns: Columns | None = asked.first
         while columns is not None:
@@ -195,9 +199,7 @@ def _answer(engine: Engine, columns: Columns, asked: Asked, writer: Writer) -> C
     if following is None:
         writer.end(asked.warnings())
     elif not engine.by_itself:
-        raise TooManyRowsError(
-            f"The model looks at all rows together, so at most {ROWS_AT_ONCE} are answered at once"
-        )
+        raise TooManyRowsError(f"The model looks at all rows together, so at most {ROWS_AT_ONCE} are answered at once")
     return following
 
 

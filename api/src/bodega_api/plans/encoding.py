@@ -33,10 +33,12 @@ class Codes:
 
     def encode(self, values: list[Any]) -> Array:
         """Return one row for each value."""
-        get = self.places.get
-        found: list[Any] = [get(value, self.unknown) for value in values]
-        if None in found:
-            raise AsideError("a category is unknown")
+        try:
+            found = np.fromiter(map(self.places.__getitem__, values), np.intp, len(values))
+        except KeyError:
+            if self.unknown is None:
+                raise AsideError("a category is unknown") from None
+            found = np.array([self.places.get(value, self.unknown) for value in values])
         return self.table.take(found, axis=0)
 
 

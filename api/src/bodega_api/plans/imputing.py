@@ -31,7 +31,7 @@ def plan_simple_imputer(imputer: SimpleImputer) -> Transform:
 
 
 def _fill(column: Values, value: object) -> Values:
-    return [value if item is None else item for item in column]
+    return [value if item is None else item for item in column] if None in column else column
 
 
 def fill_matrix(matrix: Array, fill: Array) -> Array:
