@@ -321,6 +321,7 @@ def test_every_replica_hears_of_a_promotion(
     replicas = [start_api(), start_api()]
     for api in replicas:
         assert answering(api) == 2
+        assert answering(api, version="1") == 1  # so that it needs not be loaded before it takes over
         wait_until_heard(api.app.state.routes, two)
 
     sql_connection.execute(PROMOTE, [1])

@@ -23,6 +23,7 @@ from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import install_problem_handlers
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
+from bodega_api.warming import Warming
 
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
 CATALOG_SECONDS = 3
@@ -62,7 +63,6 @@ def create_app(settings: Settings) -> FastAPI:
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
-    routes = Routes(store, settings.max_stale)
     tally = Tally()
 
     def open_engine(version: Version) -> Engine:
@@ -71,7 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
         return engine
 
     loaded = LoadedVersions(open_engine, settings.cache_bytes)
-
+    routes = Routes(store, settings.max_stale, load=loaded.request)
+    warming = Warming(store, routes, loaded, wanted=settings.keep_warm)
     calls = Calls(settings.predict_seconds, settings.max_waiting)
     scrub = Scrub(
         store,
@@ -85,9 +86,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         routes.start()
         store.start_rehearsal()
+        warming.start()
         scrub.start()
         yield
         scrub.stop()
+        warming.stop()
         loaded.close()
         routes.stop()
         store.close()
@@ -108,6 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.loaded = loaded
     app.state.tally = tally
     app.state.calls = calls
+    app.state.warming = warming
     app.state.scrub = scrub
     app.state.metrics = metrics.make_registry(routes, loaded, tally, calls, scrub)
     for module in (health, metrics, models, history, choices, predictions):

@@ -23,6 +23,7 @@ from bodega_api.media.kinds import Medium, body_medium
 from bodega_api.problems import BodyError, MediaTypeError, ParameterError
 from bodega_api.routing import Routes
 from bodega_api.validation import shown
+from bodega_api.warming import Warming
 
 
 async def get_store(request: Request) -> ModelStore:
@@ -45,6 +46,11 @@ async def get_calls(request: Request) -> Calls:
     return cast("Calls", request.app.state.calls)
 
 
+async def get_warming(request: Request) -> Warming:
+    """Return the app's warming."""
+    return cast("Warming", request.app.state.warming)
+
+
 async def get_settings(request: Request) -> Settings:
     """Return the app's settings."""
     return cast("Settings", request.app.state.settings)
@@ -54,6 +60,7 @@ Store = Annotated[ModelStore, Depends(get_store)]
 Choices = Annotated[Routes, Depends(get_routes)]
 Loaded = Annotated[LoadedVersions[Engine], Depends(get_loaded)]
 ModelCalls = Annotated[Calls, Depends(get_calls)]
+Warm = Annotated[Warming, Depends(get_warming)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
 
 

@@ -28,7 +28,7 @@ from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.loaded import Key, LoadedVersions, key_of
 from bodega_api.media.json import around_predictions
 from bodega_api.predictions import FOUND_ERROR, freshness
-from bodega_api.routing import Choice, Heard, Routes, choice_of
+from bodega_api.routing import Choice, Heard, Recalled, Routes, choice_of
 
 log = logging.getLogger(__name__)
 MOST_BODY_BYTES = 64 * 1024
@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
 
     epoch: int
     key: Key
-    generation: int
+    recalled: Recalled
     output: str
     head: bytes  # of the answer, before its predictions
     tail: bytes
@@ -145,16 +145,16 @@ class FastPath:
 
     def _prepare(self, question: Question) -> Prepared | None:
         epoch = self._routes.epoch  # before the choice: one that is replaced meanwhile is prepared again
-        resolution = self._routes.recall(question.choice)
-        if resolution is None:
+        recalled = self._routes.recall(question.choice)
+        if recalled is None:
             return None
-        version = resolution.version
+        version = recalled.resolution.version
         try:
             output = check_output(version.signature, question.output)
         except OutputNotAvailableError:
             return None
-        head, tail = around_predictions(resolution, output, [])
-        return Prepared(epoch, key_of(version), resolution.generation, output, head, tail)
+        head, tail = around_predictions(recalled.resolution, output, [])
+        return Prepared(epoch, key_of(version), recalled, output, head, tail)
 
     async def _compare(self, it: "Answered") -> None:
         """Have the model answer too, as it is always called: in a thread, with a deadline."""
@@ -190,7 +190,7 @@ def _read_query(query: bytes) -> Question | None:
 
 def _headers(prepared: Prepared, heard: Heard, length: int) -> list[tuple[bytes, bytes]]:
     return [
-        *freshness(max(prepared.generation, heard.generation), heard.age_seconds),
+        *freshness(*prepared.recalled.heard(heard)),
         (b"content-length", b"%d" % length),
         (b"content-type", b"application/json"),
     ]

@@ -6,7 +6,7 @@ What could not be loaded is remembered too, to be shown beside the version until
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def key_of(version: VersionSummary) -> Key:
 
 
 class LoadedVersions(Generic[M]):
-    """Models by version, the least recently used leaving first; safe to share between threads.
+    """Models by version, the least recently used leaving first, the favoured last; safe to share between threads.
 
     The bytes are verified at every load; after a failed one the next request tries again.
     """
@@ -66,6 +66,7 @@ class LoadedVersions(Generic[M]):
         self._kept: OrderedDict[Key, Kept[M]] = OrderedDict()
         self._loading: dict[Key, Future[M]] = {}
         self._failures: OrderedDict[Key, LoadFailure] = OrderedDict()
+        self._favoured: Set[Key] = frozenset()
         self._lock = threading.Lock()
         self.loads = 0
         self.failed_loads = 0
@@ -99,6 +100,17 @@ class LoadedVersions(Generic[M]):
             self._kept.move_to_end(key)
             return kept.model
 
+    def favour(self, keys: Set[Key]) -> None:
+        """Have versions leave memory after all others; in place of those that were favoured before."""
+        with self._lock:
+            self._favoured = keys
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether a version of that size finds room beside those that are favoured."""
+        with self._lock:
+            taken = sum(kept.model.size_bytes for key, kept in self._kept.items() if key in self._favoured)
+            return taken + size_bytes <= self._capacity
+
     def close(self) -> None:
         """Begin no further load."""
         self._loaders.shutdown(wait=False, cancel_futures=True)
@@ -125,7 +137,7 @@ class LoadedVersions(Generic[M]):
             return  # it answers this once; making room would only drive out all others
         self._kept[key] = kept
         while self._size() > self._capacity:
-            self._kept.popitem(last=False)
+            del self._kept[min(self._kept, key=self._favoured.__contains__)]  # the first of the least
 
     def _remember(self, key: Key, error: BaseException) -> None:
         # A catalog that is away says nothing about the version.

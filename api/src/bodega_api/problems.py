@@ -90,6 +90,12 @@ class ModelBusyError(errors.BodegaError):
     hint = "Try again later, or ask another copy of the API."
 
 
+class WarmingError(errors.BodegaError):
+    """The process does not have the versions in production in memory yet."""
+
+    hint = "Wait; the log and GET /models say what could not be loaded."
+
+
 class UnauthorizedError(errors.BodegaError):
     """The request does not carry the token that it needs."""
 
@@ -146,6 +152,7 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     PredictionTimeoutError: Kind(504, "prediction-timeout", "The model did not answer in time"),
     ModelHangsError: Kind(503, "model-hangs", "The model hangs"),
     ModelBusyError: Kind(503, "model-busy", "Too many predictions wait"),
+    WarmingError: Kind(503, "warming", "Versions are being loaded"),
     errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not answer"),
     errors.CatalogNotMigratedError: Kind(503, "catalog-not-migrated", "The catalog has another schema"),
     errors.BodegaError: Kind(500, "internal", "Something went wrong"),

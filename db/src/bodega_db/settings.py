@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         default=120, gt=0, le=3600, description="how long loading a model may take in the process that tries it"
     )
     cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
+    keep_warm: bool = Field(
+        default=False,
+        description="load the versions in production before the process is ready, and keep them in memory",
+    )
     max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body in JSON, in bytes")
     max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request in JSON")
     max_table_bytes: PositiveInt = Field(
