@@ -81,7 +81,7 @@ def variant(number: int) -> dict[str, Any]:
 def test_those_who_wait_are_computed_together(neighbours: KNeighborsClassifier, api: Api) -> None:
     """While the model is busy 80 requests gather; one call answers them, each with its own."""
     warm(api)
-    tally = api.app.state.tally
+    tally = api.app.state.tallies.of("neighbours", 1)
 
     def one(number: int) -> None:
         rows = [variant(number), variant(number + 1)][: 1 + number % 3 % 2]
@@ -96,6 +96,10 @@ def test_those_who_wait_are_computed_together(neighbours: KNeighborsClassifier, 
         each.result()
 
     assert tally.native - before == 2  # the one that was held up, and all others
+    told = api.client.get("/metrics").text
+    assert 'bodega_batch_rows_bucket{le="256.0",model="neighbours",version="1"}' in told
+    assert f'bodega_batch_rows_count{{model="neighbours",version="1"}} {float(tally.native)}' in told
+    assert tally.rows.sum > 100
 
 
 def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -> None:
@@ -105,7 +109,7 @@ def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -
     store.register(model, "powers", example=X)
     for _ in range(3):
         ask(api, {"x": 1.0}).raise_for_status()
-    native = api.app.state.tally.native
+    native = api.app.state.tallies.total("native")
 
     with ThreadPoolExecutor(CROWD) as crowd, held_up(api, row={"x": 1.0}):
         waiting = [crowd.submit(ask, api, {"x": 1e6 if number == 5 else number / 4}) for number in range(CROWD)]
@@ -116,7 +120,7 @@ def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -
     others = {number: each.result().json()["predictions"] for number, each in enumerate(waiting) if number != 5}
     assert others == {number: right[number] for number in others}
     # The one that was held up, the batch, and each of it by itself.
-    assert api.app.state.tally.native - native == 2 + CROWD
+    assert api.app.state.tallies.total("native") - native == 2 + CROWD
 
 
 def test_what_is_wrong_fails_alone(neighbours: KNeighborsClassifier, api: Api) -> None:
@@ -162,12 +166,12 @@ def test_a_model_that_looks_at_the_rows_beside_is_asked_for_each_request(
     model = make_pipeline(FunctionTransformer(scale), LogisticRegression()).fit(fitted.X, species)
     store.register(model, "scaled", example=fitted.X)
     warm(api)
-    before = api.app.state.tally.native
+    before = api.app.state.tallies.total("native")
 
     with ThreadPoolExecutor(CROWD) as crowd:
         answers = list(crowd.map(lambda number: ask(api, variant(number)).json()["predictions"], range(CROWD)))
 
-    assert api.app.state.tally.native - before == CROWD
+    assert api.app.state.tallies.total("native") - before == CROWD
     assert answers == [model.predict(fitted.X[:1]).tolist()] * CROWD  # each is the mean of its own request
     many = "\n".join([",".join(ROW), *[",".join(map(str, ROW.values()))] * (ROWS_AT_ONCE + 1)])
     refused = send(api, many.encode(), "text/csv")

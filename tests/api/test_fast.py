@@ -150,7 +150,7 @@ def rows_of(number: int) -> dict[str, Any]:
 def test_many_at_once_each_get_their_own_answer(warm: Api, store: ModelStore) -> None:
     """What is computed together is told apart again, and what is wrong fails alone."""
     right = store.open(store.get("penguins", 1))
-    before = warm.app.state.tally.planned
+    before = warm.app.state.tallies.total("planned")
 
     def one(number: int) -> None:
         if number % 10 == 7:
@@ -165,7 +165,7 @@ def test_many_at_once_each_get_their_own_answer(warm: Api, store: ModelStore) ->
 
     with ThreadPoolExecutor(16) as crowd:
         list(crowd.map(one, range(200)))
-    assert 0 < warm.app.state.tally.planned - before <= 180
+    assert 0 < warm.app.state.tallies.total("planned") - before <= 180
 
 
 def test_the_fast_and_the_long_way_answer_the_same(warm: Api) -> None:
@@ -200,11 +200,11 @@ def test_the_fast_path_follows_the_catalog(warm: Api, store: ModelStore) -> None
 
 def test_one_answer_in_a_thousand_is_asked_of_the_model_too(warm: Api) -> None:
     """Behind its answer; the plan is right, and stays."""
-    tally = warm.app.state.tally
+    tallies = warm.app.state.tallies
 
     for _ in range(CHECKED_EVERY):
         ask(warm, {"rows": [GENTOO]}).raise_for_status()
 
-    wait_for(lambda: tally.compared == 1)
-    assert tally.planned >= CHECKED_EVERY
-    assert tally.retired == 0
+    wait_for(lambda: tallies.total("compared") == 1)
+    assert tallies.total("planned") >= CHECKED_EVERY
+    assert tallies.total("retired") == 0

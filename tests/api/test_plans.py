@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from bodega_api import engines
-from bodega_api.engines import CHECKED_EVERY, Engine, Tally, Ways
+from bodega_api.engines import CHECKED_EVERY, Engine, Ways
 from bodega_api.plans import NoPlanError, Plan, agrees, check_plan, compile_plan, gate
+from bodega_api.tallies import Tally
 from bodega_db.errors import PredictionError
 from bodega_db.learning import learn
 from bodega_db.records import Golden
@@ -200,7 +201,7 @@ def test_the_api_says_whether_a_version_has_a_plan(api: Api) -> None:
 
     details = api.client.get("/models/penguins/versions/1").raise_for_status().json()
     assert details["serving"] == {"plan": True, "batched": True}
-    assert 'bodega_answers_total{by="plan"} 3.0' in api.client.get("/metrics").text
+    assert 'bodega_answers_total{by="plan",model="penguins",version="1"} 3.0' in api.client.get("/metrics").text
 
 
 def test_a_model_that_hangs_on_odd_rows_answers_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,13 @@ from bodega_api.access import logged
 from bodega_api.calls import Calls
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
-from bodega_api.engines import Engine, Tally
+from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
 from bodega_api.loaded import LoadedVersions
 from bodega_api.problems import install_problem_handlers
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
+from bodega_api.tallies import Tallies
 from bodega_api.warming import Warming
 
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
@@ -63,9 +64,10 @@ def create_app(settings: Settings) -> FastAPI:
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
-    tally = Tally()
+    tallies = Tallies()
 
     def open_engine(version: Version) -> Engine:
+        tally = tallies.of(version.model, version.number)
         engine = Engine.start(store.open(version, rehearse=True), version.golden, tally)
         set_libraries_aside()
         return engine
@@ -109,11 +111,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.store = store
     app.state.routes = routes
     app.state.loaded = loaded
-    app.state.tally = tally
+    app.state.tallies = tallies
     app.state.calls = calls
     app.state.warming = warming
     app.state.scrub = scrub
-    app.state.metrics = metrics.make_registry(routes, loaded, tally, calls, scrub)
+    app.state.metrics = metrics.make_registry(routes, loaded, tallies, calls, scrub)
     for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:

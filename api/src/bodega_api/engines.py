@@ -19,6 +19,7 @@ from bodega_db.signature import Signature
 from bodega_api.calls import start_thread
 from bodega_api.decoding import ColumnsDecoder
 from bodega_api.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
+from bodega_api.tallies import Tally
 
 log = logging.getLogger(__name__)
 CHECKED_EVERY = 1000
@@ -27,16 +28,6 @@ PLAN_SECONDS = 30  # a model may never return from an odd row
 MOST_ROWS = 128
 QUICK_SECONDS, QUICK_BATCH_SECONDS = 0.001, 0.005
 Columns = Mapping[str, Sequence[Any]]
-
-
-@dataclass(slots=True)
-class Tally:
-    """How many predictions were answered by plans and by models, and what came of comparing them."""
-
-    planned: int = 0
-    native: int = 0
-    compared: int = 0
-    retired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +50,7 @@ class Engine:
         self.quick = ways.quick
         self.by_row = ways.by_row
         self.decoder = ColumnsDecoder.of(runner.signature)
-        self._tally = tally
+        self.tally = tally
         self._answers = itertools.count(1)
 
     @classmethod
@@ -96,8 +87,10 @@ class Engine:
         """Answer for JSON columns that fit the signature; raise what the runner raises."""
         planned = self.try_plan(columns, output)
         if planned is None:
-            self._tally.native += 1
-            return self.runner.predict(columns, output)
+            self.tally.native += 1
+            native = self.runner.predict(columns, output)
+            self.tally.rows.observe(len(native))
+            return native
         if self.is_due():
             self.compare(columns, output, planned)
         return planned
@@ -114,7 +107,8 @@ class Engine:
         except Exception as exc:  # noqa: BLE001 (the model answers, or says itself what is wrong)
             log.info("A plan raised %s", type(exc).__name__)
             return None
-        self._tally.planned += 1
+        self.tally.planned += 1
+        self.tally.rows.observe(len(answers))
         return answers
 
     def is_due(self) -> bool:
@@ -123,14 +117,14 @@ class Engine:
 
     def compare(self, columns: Columns, output: str, planned: Sequence[Any]) -> None:
         """Ask the model too, and never ask the plan again if its answers are not the model's."""
-        self._tally.compared += 1
+        self.tally.compared += 1
         try:
             native = self.runner.predict(columns, output)
         except BodegaError:
             native = []
         if len(native) != len(planned) or not all(map(agrees, native, planned)):
             self.plan, self.quick, self.why_no_plan = None, False, "the plan differed from the model in service"
-            self._tally.retired += 1
+            self.tally.retired += 1
             log.error(
                 "A plan of a %s answered otherwise than the model, and is retired", type(self.runner.model).__name__
             )

@@ -10,6 +10,7 @@ Requests that arrive while others are computed are computed together: one turn o
 
 import logging
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
@@ -79,6 +80,7 @@ class FastPath:
         question = self._question(scope["query_string"])
         if question is None or not self._is_plain(scope["headers"]):
             return receive
+        began = perf_counter()
         message = await receive()
         if message.get("more_body") or message["type"] != "http.request":
             return _again(message, receive)
@@ -93,6 +95,7 @@ class FastPath:
             return _again(message, receive)
         await send({"type": "http.response.start", "status": 200, "headers": found.headers})
         await send({"type": "http.response.body", "body": found.body})
+        found.engine.tally.seconds.observe(perf_counter() - began)
         if found.engine.quick and found.engine.is_due():  # behind the answer, which does not wait for it
             await self._compare(found)
         return None

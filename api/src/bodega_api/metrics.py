@@ -4,15 +4,16 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bodega_api.calls import Calls
 from bodega_api.dependencies import only_parameters
-from bodega_api.engines import Engine, Tally
+from bodega_api.engines import Engine
 from bodega_api.loaded import LoadedVersions
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
+from bodega_api.tallies import Tallies
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 
@@ -21,9 +22,9 @@ class Parts(Collector):
     """The parts of one app, as metrics (docs/metrics.md)."""
 
     def __init__(
-        self, routes: Routes, loaded: LoadedVersions[Engine], tally: Tally, calls: Calls, scrub: Scrub
+        self, routes: Routes, loaded: LoadedVersions[Engine], tallies: Tallies, calls: Calls, scrub: Scrub
     ) -> None:
-        self._routes, self._loaded, self._tally, self._calls, self._scrub = routes, loaded, tally, calls, scrub
+        self._routes, self._loaded, self._tallies, self._calls, self._scrub = routes, loaded, tallies, calls, scrub
 
     def collect(self) -> Iterator[Metric]:
         """Read the parts."""
@@ -51,13 +52,19 @@ class Parts(Collector):
         yield CounterMetricFamily("bodega_scrubbed_bytes", "Bytes of artifacts read again.", scrub.bytes_read)
 
     def _predictions(self) -> Iterator[Metric]:
-        tally = self._tally
-        answers = CounterMetricFamily("bodega_answers", "Batches of rows that were answered.", labels=["by"])
-        answers.add_metric(["plan"], tally.planned)
-        answers.add_metric(["model"], tally.native)
-        yield answers
-        yield CounterMetricFamily("bodega_plan_checks", "Answers of plans that were compared.", tally.compared)
-        yield CounterMetricFamily("bodega_plans_retired", "Plans that differed from their model.", tally.retired)
+        labels = ["model", "version"]
+        answers = CounterMetricFamily("bodega_answers", "Batches of rows that were answered.", labels=[*labels, "by"])
+        seconds = HistogramMetricFamily("bodega_prediction_seconds", "Requests that were answered.", labels=labels)
+        rows = HistogramMetricFamily("bodega_batch_rows", "Rows that were computed at once.", labels=labels)
+        for label, tally in self._tallies.by_version():
+            answers.add_metric([*label, "plan"], tally.planned)
+            answers.add_metric([*label, "model"], tally.native)
+            seconds.add_metric(label, tally.seconds.buckets(), tally.seconds.sum)
+            rows.add_metric(label, tally.rows.buckets(), tally.rows.sum)
+        yield from (answers, seconds, rows)
+        compared, retired = self._tallies.total("compared"), self._tallies.total("retired")
+        yield CounterMetricFamily("bodega_plan_checks", "Answers of plans that were compared.", compared)
+        yield CounterMetricFamily("bodega_plans_retired", "Plans that differed from their model.", retired)
 
     def _catalog(self) -> Iterator[Metric]:
         generation, age = self._routes.generation, self._routes.age_seconds
@@ -67,11 +74,11 @@ class Parts(Collector):
 
 
 def make_registry(
-    routes: Routes, loaded: LoadedVersions[Engine], tally: Tally, calls: Calls, scrub: Scrub
+    routes: Routes, loaded: LoadedVersions[Engine], tallies: Tallies, calls: Calls, scrub: Scrub
 ) -> CollectorRegistry:
     """Make the registry of one app: a process may have several."""
     registry = CollectorRegistry()
-    registry.register(Parts(routes, loaded, tally, calls, scrub))
+    registry.register(Parts(routes, loaded, tallies, calls, scrub))
     return registry
 
 

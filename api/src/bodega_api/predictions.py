@@ -182,6 +182,7 @@ async def predict(
             if columns is not None and await request.is_disconnected():
                 raise BodyError("The client hung up")
         laps.lap("predict")
+    engine.tally.seconds.observe(laps.seconds)
     response = _response(spool, medium)
     response.raw_headers += freshness(asked.route.generation, asked.route.age_seconds)
     if medium is not Medium.JSON:

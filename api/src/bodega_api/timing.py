@@ -7,7 +7,7 @@ class Laps:
     """A stopwatch that runs from its making and notes each step, one after another."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
+        self._start = self._began = time.perf_counter()
         self._steps: list[str] = []
 
     def lap(self, step: str) -> None:
@@ -15,6 +15,11 @@ class Laps:
         now = time.perf_counter()
         self._steps.append(f"{step};dur={1000 * (now - self._began):.3f}")
         self._began = now
+
+    @property
+    def seconds(self) -> float:
+        """All steps so far."""
+        return self._began - self._start
 
     @property
     def header(self) -> str:
