@@ -176,13 +176,18 @@ def bodega(name: str) -> Iterator[int]:
 
 @contextmanager
 def mlflow(name: str, python: Path) -> Iterator[int]:
-    """Save the model for `mlflow models serve`, and serve it."""
+    """Serve the model by `mlflow models serve`."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-        subprocess.run([python, PEERS / "mlflow_model.py", name, folder], check=True, capture_output=True)
-        command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder), "--env-manager", "local"]
-        path = f"{python.parent}:{os.environ['PATH']}"
-        yield stack.enter_context(serve([*command, "--workers", "1", "--port", "{port}"], PATH=path))
+        command = mlflow_command(name, python, stack)
+        yield stack.enter_context(serve(command, PATH=f"{python.parent}:{os.environ['PATH']}"))
+
+
+def mlflow_command(name: str, python: Path, stack: ExitStack) -> list[str]:
+    """Save the model for MLflow, and return what serves it."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
+    subprocess.run([python, PEERS / "mlflow_model.py", name, folder], check=True, capture_output=True)
+    command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder), "--env-manager", "local"]
+    return [*command, "--workers", "1", "--port", "{port}"]
 
 
 @contextmanager

@@ -193,6 +193,7 @@ def read_like(text: str, value: Any) -> Any:
         ("seen", pa.date64()),
         ("seen", pa.string()),
         ("seen_utc", pa.timestamp("ms", "Europe/Berlin")),
+        ("seen_utc", pa.timestamp("s", "Nowhere/At all")),
         ("count", pa.int8()),
         ("count", pa.null()),
         ("count", pa.dictionary(pa.int8(), pa.int64())),
@@ -214,6 +215,19 @@ def test_a_column_may_be_of_any_type_that_loses_nothing(gallery: Gallery, name: 
 
     assert answer.status_code == 200, answer.text
     assert answer.json() == ask(gallery.api, {"rows": [row, row]}, model="kinds").json()
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("us"), pa.date32(), pa.date64()], ids=str)
+def test_a_moment_beyond_the_calendar_is_refused(gallery: Gallery, kind: "pa.DataType") -> None:
+    """Arrow holds years that no calendar has."""
+    beyond = {pa.timestamp("s"): 2**55, pa.timestamp("us"): 2**61, pa.date32(): 2**30, pa.date64(): 2**30 * 86_400_000}
+    far = pa.array([0, beyond[kind]], pa.int32() if kind == pa.date32() else pa.int64())
+    table = kinds_table([KINDS, KINDS])
+    table = table.set_column(table.column_names.index("seen"), "seen", far.cast(kind))
+
+    problem = problem_of(post(gallery.api, to_arrow(table), Medium.ARROW, model="kinds"), 422, "input")
+
+    assert [(fault["row"], fault["column"]) for fault in problem["errors"]] == [(1, "seen")]
 
 
 def test_what_pandas_and_polars_write_is_read(gallery: Gallery) -> None:
@@ -385,6 +399,13 @@ def with_columns(**columns: Any) -> "pa.Table":
     return table_of([GENTOO | columns])
 
 
+def repeated_bytes() -> "pa.Table":
+    """Return rows that share one value of 10 MB, which would be a hundred times as large if each had its own."""
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int8()), pa.array([b"x" * 10_000_000]))
+    table = table_of([GENTOO] * 100)
+    return table.set_column(0, "island", values)
+
+
 BODIES: list[tuple[str, Medium, bytes, int, str]] = [
     ("nothing", Medium.CSV, b"", 400, "body"),
     ("nothing", Medium.ARROW, b"", 400, "body"),
@@ -415,6 +436,7 @@ BODIES: list[tuple[str, Medium, bytes, int, str]] = [
     ("a cut file", Medium.PARQUET, to_parquet(with_columns())[:-20], 400, "body"),
     ("lists", Medium.ARROW, to_arrow(with_columns(year=[1, 2])), 422, "input"),
     ("bytes", Medium.ARROW, to_arrow(with_columns(island=MARKER.encode())), 422, "input"),
+    ("a long value in each row", Medium.ARROW, to_arrow(repeated_bytes()), 422, "input"),
     ("structs", Medium.PARQUET, to_parquet(with_columns(island={MARKER: 1})), 422, "input"),
 ]
 

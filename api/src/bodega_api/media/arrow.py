@@ -5,11 +5,10 @@ So a value that does not fit is told with the same words whatever form it came i
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from bodega_db.columns import integer_bounds
@@ -17,6 +16,9 @@ from bodega_db.signature import Column, Kind, Signature
 
 from bodega_api.validation import EXACT_FLOAT, Report, check_column, value_kind
 
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_NUMBERS = (pa.types.is_floating, pa.types.is_integer, pa.types.is_null)
+_MOMENTS = (pa.types.is_timestamp, pa.types.is_date)
 Array = Any  # of pyarrow, which has no types
 Values = Any  # a list of JSON values, or an array of numpy in which NaN is a missing value
 FLOATS = ("float16", "float32", "float64")
@@ -48,11 +50,17 @@ def _column(column: Column, array: Array, report: Report, *, all_text: bool) -> 
     values = None if quick is None else quick(column, array)
     if values is not None:
         return values
-    plain = _to_json(array, _FROM_TEXT.get(kind) if all_text else None)
-    if plain is None:
-        report.add(f"is of the type {str(array.type).partition('<')[0]}, which is not read here", column.name)
-        return []
-    return check_column(column, plain, report)
+    return check_column(column, _to_json(array, _FROM_TEXT.get(kind) if all_text else None), report)
+
+
+def check_types(schema: "pa.Schema", names: Sequence[str], report: Report) -> None:
+    """Note the columns of a type that nothing in JSON is like; ask this before such a column is unpacked."""
+    for name in names:
+        kind = schema.field(name).type
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not any(is_type(plain) for is_type in (*_TEXTS, *_NUMBERS, *_MOMENTS, pa.types.is_boolean)):
+            # Without its parts, whose names are the sender's.
+            report.add(f"is of the type {str(kind).partition('<')[0]}, which is not read here", name)
 
 
 # --- all values at once; None if one may not fit -------------------------------------------------------------
@@ -72,7 +80,7 @@ def _numbers(column: Column, array: Array) -> Values:
     largest = 0.0 if gaps == len(values) else float(np.nanmax(np.abs(values)))
     if _is_text(array) and largest >= EXACT_FLOAT:  # nobody looked at its digits yet
         return None
-    return values if largest <= np.finfo(column.dtype).max else None
+    return values if largest <= float(np.finfo(column.dtype).max) else None
 
 
 def _integers(column: Column, array: Array) -> Values:
@@ -121,8 +129,8 @@ _AT_ONCE: dict[Kind, Callable[[Column, Array], Values]] = {
 # --- one by one ----------------------------------------------------------------------------------------------
 
 
-def _to_json(array: Array, read: Callable[[str], Any] | None) -> list[Any] | None:
-    """Return the values as JSON would have them; None for a type that nothing in JSON is like."""
+def _to_json(array: Array, read: Callable[[str], Any] | None) -> list[Any]:
+    """Return the values as JSON would have them."""
     if _is_text(array):
         values = _objects(array)
         return values if read is None else [None if value is None else read(value) for value in values]
@@ -130,19 +138,16 @@ def _to_json(array: Array, read: Callable[[str], Any] | None) -> list[Any] | Non
         array = array.dictionary_decode()  # of numbers and the like, which are short
     if pa.types.is_floating(array.type):
         return [None if value is None or math.isnan(value) else value for value in array.cast(pa.float64()).to_pylist()]
-    if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type) or pa.types.is_null(array.type):
-        return list(array.to_pylist())
-    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
-        return _moments(array)
-    return None
+    return _moments(array) if any(is_type(array.type) for is_type in _MOMENTS) else list(array.to_pylist())
 
 
 def _moments(array: Array) -> list[str | None]:
-    series = pd.Series(array.to_pandas(date_as_object=False))
-    zoned = isinstance(series.dtype, pd.DatetimeTZDtype)
-    # In UTC, because the offsets of long ago have seconds, which ISO 8601 does not know.
-    moments = series.dt.tz_convert("UTC") if zoned else series
-    return [None if value is pd.NaT else value.isoformat() for value in moments]
+    """Write moments as ISO 8601, with a zone in UTC; also those that no calendar has, which the check refuses."""
+    zoned = pa.types.is_timestamp(array.type) and array.type.tz is not None
+    if zoned:  # what is stored is UTC; the name of the zone may be any text
+        array = array.cast(pa.timestamp(array.type.unit))
+    texts = np.datetime_as_string(array.to_numpy(zero_copy_only=False)).tolist()
+    return [None if text == "NaT" else text + "Z" * zoned for text in texts]
 
 
 def _number(text: str) -> Any:
@@ -166,12 +171,16 @@ _FROM_TEXT: dict[Kind, Callable[[str], Any]] = {
 
 
 def _is_number(array: Array) -> bool:
-    return any(is_type(array.type) for is_type in (pa.types.is_floating, pa.types.is_integer, pa.types.is_null))
+    return any(is_type(array.type) for is_type in _NUMBERS)
 
 
 def _is_text(array: Array) -> bool:
-    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    return any(is_type(kind) for is_type in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+    return is_text(array.type.value_type if pa.types.is_dictionary(array.type) else array.type)
+
+
+def is_text(kind: Any) -> bool:
+    """Tell whether a type of Arrow is one of text."""
+    return any(is_type(kind) for is_type in _TEXTS)
 
 
 def _plain_text(array: Array) -> Array:

@@ -15,6 +15,7 @@ from bodega_db.errors import InputError
 from bodega_db.signature import Signature
 from pyarrow import csv, parquet
 
+from bodega_api.media.arrow import check_types, is_text
 from bodega_api.media.kinds import Medium
 from bodega_api.problems import BodyError, BodyTooLargeError, TooManyRowsError
 from bodega_api.validation import Report, check_header
@@ -39,7 +40,10 @@ def read_batches(medium: Medium, data: memoryview, signature: Signature, max_byt
         names, report = _names(schema, signature), Report()
         check_header(names, signature, report)
         report.raise_if_any()
-        return [column.name for column in signature.columns]
+        wanted = [column.name for column in signature.columns]
+        check_types(schema, wanted, report)
+        report.raise_if_any()
+        return wanted
 
     rows = 0
     try:
@@ -192,7 +196,7 @@ def _read_parquet(data: memoryview, select: Select, max_bytes: int) -> Batches:
     if sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups)) > max_bytes:
         raise BodyTooLargeError(f"The table is longer than {max_bytes} bytes once it is unpacked")
     # Text stays a dictionary: a long one that each row repeats would not fit in memory.
-    texts = [name for name in wanted if pa.types.is_string(schema.field(name).type)]
+    texts = [name for name in wanted if is_text(schema.field(name).type)]
     with parquet.ParquetFile(source, metadata=metadata, read_dictionary=texts, pre_buffer=False) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted, use_threads=False):
             batch.validate(full=True)
