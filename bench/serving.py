@@ -8,36 +8,22 @@ docs/performance.md has a table.
 
 import argparse
 import json
-import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pandas as pd
-from bodega_db.store import ModelStore
-from private import private_store
+from servers import FLOOR, NAIVE, PACKAGES, Server, bodega, install, models, peer_server, question, ready, serve
 
-HERE = Path(__file__).resolve().parent
-PEERS = HERE / "peers"
-sys.path.insert(0, str(PEERS))
-import models  # noqa: E402  # beside the peers, which import it too
-
-SERVER_CORE, LOAD_CORE = 0, 1
-COMMON = ("scikit-learn==" + version("scikit-learn"), "palmerpenguins", "pandas")
-PACKAGES = {"mlflow": ("mlflow", *COMMON), "litserve": ("litserve", *COMMON)}
+LOAD_CORE = 1
 SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -55,16 +41,6 @@ function done(summary, latency, requests)
     latency:percentile(50), latency:percentile(99)))
 end
 """
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that answers for one row of one model, and what of its answer must be right."""
-
-    name: str
-    url: str
-    body: dict[str, Any]
-    expected: str
 
 
 @dataclass(frozen=True)
@@ -143,100 +119,16 @@ def run_on(core: int, command: list[str]) -> str:
 
 def start_all(name: str, pythons: dict[str, Path], stack: ExitStack) -> Iterator[Server]:
     """Start every server for one model, and wait until each answers rightly."""
-    rows = {"rows": [models.one_row(name)]}
     right = str(models.make(name).predict(pd.DataFrame([models.one_row(name)]))[0])
-    expected = f'["{right}"]'
-    uvicorn = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--no-access-log", "--app-dir", str(PEERS)]
-    yield ready(stack.enter_context(bodega(name)), "bodega", "/predict?model=bench", rows, expected)
-    port = stack.enter_context(serve([*uvicorn, "echo:app", "--port", "{port}"]))
-    yield ready(port, "echo", "/", rows, "Gentoo")
-    port = stack.enter_context(serve([*uvicorn, "naive:app", "--port", "{port}"], MODEL=name))
-    yield ready(port, "naive", "/predict", rows, expected)
-    if "mlflow" in pythons:
-        python = pythons["mlflow"]
-        port = stack.enter_context(mlflow(name, python))
-        yield ready(port, "mlflow", "/invocations", {"dataframe_records": rows["rows"]}, right)
-    if "litserve" in pythons:
-        command = [str(pythons["litserve"]), str(PEERS / "litserve_app.py"), "{port}"]
-        port = stack.enter_context(serve(command, MODEL=name))
-        yield ready(port, "litserve", "/predict", rows, right)
-
-
-@contextmanager
-def bodega(name: str) -> Iterator[int]:
-    """Register the model in a private store, and serve it."""
-    with ExitStack() as stack:
-        settings = stack.enter_context(private_store())
-        with closing(ModelStore.connect(settings)) as store:
-            store.register(models.make(name), "bench", example=models.rows(name))
-        url = settings.database_url.get_secret_value()
-        environment = {"BODEGA_DATABASE_URL": url, "BODEGA_MODELS": str(settings.models)}
-        yield stack.enter_context(serve([sys.executable, "-m", "bodega_api"], **environment))
-
-
-@contextmanager
-def mlflow(name: str, python: Path) -> Iterator[int]:
-    """Serve the model by `mlflow models serve`."""
-    with ExitStack() as stack:
-        command = mlflow_command(name, python, stack)
-        yield stack.enter_context(serve(command, PATH=f"{python.parent}:{os.environ['PATH']}"))
-
-
-def mlflow_command(name: str, python: Path, stack: ExitStack) -> list[str]:
-    """Save the model for MLflow, and return what serves it."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model"
-    subprocess.run([python, PEERS / "mlflow_model.py", name, folder], check=True, capture_output=True)
-    command = [str(python.parent / "mlflow"), "models", "serve", "-m", str(folder), "--env-manager", "local"]
-    return [*command, "--workers", "1", "--port", "{port}"]
-
-
-@contextmanager
-def serve(command: list[str], **environment: str) -> Iterator[int]:
-    """Run a server on the servers' core and a free port, which stands for {port} and is in BODEGA_API_PORT."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        ["taskset", "-c", str(SERVER_CORE), *(part.format(port=port) for part in command)],
-        env={**os.environ, **environment, "BODEGA_API_PORT": str(port)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield port
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait()
-
-
-def ready(port: int, name: str, path: str, body: dict[str, Any], expected: str) -> Server:
-    """Wait until a server gives the right answer."""
-    url = f"http://127.0.0.1:{port}{path}"
-    until = time.monotonic() + 120
-    said = ""
-    while time.monotonic() < until:
-        try:
-            answer = httpx2.post(url, json=body, timeout=60)
-            said = answer.text
-            if answer.status_code == 200 and expected in said:
-                return Server(name, url, body, expected)
-        except httpx2.HTTPError as exc:
-            said = str(exc)
-        time.sleep(0.2)
-    raise RuntimeError(f"{name} did not answer rightly: {said[:500]}")
-
-
-def install(peer: str, folder: Path) -> Path:
-    """Install a peer into an environment of its own, if it is not there; return its Python."""
-    python = folder / peer / "bin" / "python"
-    if not (folder / peer / "complete").exists():
-        where = [sys.executable, "-I", "-B", str(HERE.parent / "tools" / "install"), "uv"]
-        uv = subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip()
-        quiet = [uv, "--no-config", "--quiet"]
-        subprocess.run([*quiet, "venv", "--clear", "--python", sys.executable, folder / peer], check=True)
-        subprocess.run([*quiet, "pip", "install", "--python", python, *PACKAGES[peer]], check=True)
-        (folder / peer / "complete").touch()
-    return python
+    own: dict[str, AbstractContextManager[int]] = {
+        "bodega": bodega(name),
+        "echo": serve(FLOOR),
+        "naive": serve(NAIVE, MODEL=name),
+    }
+    peers = {peer: peer_server(peer, name, python) for peer, python in pythons.items()}
+    for who, server in (own | peers).items():
+        expected = {"bodega": f'["{right}"]', "echo": "Gentoo"}.get(who, f'"{right}"')
+        yield ready(stack.enter_context(server), who, *question(who, name), expected)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import psutil
-import serving
 from bodega_db.store import ModelStore
 from private import private_store
-from serving import PEERS, SERVER_CORE, install, mlflow_command, models, serve
+from servers import NAIVE, PACKAGES, SERVER_CORE, install, models, peer_server, question, serve
 
 IMPORTS = (
     "import pandas, sklearn.pipeline, sklearn.compose, sklearn.impute, sklearn.preprocessing, sklearn.linear_model, "
@@ -39,14 +39,14 @@ class Start:
     name: str
     begin: Callable[[], AbstractContextManager[int]]
     path: str
-    body: dict[str, Any]
+    body: Any
 
 
 def main() -> None:
     """Start each in turns, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pipeline", choices=models.NAMES)
-    parser.add_argument("--peers", nargs="*", default=list(serving.PACKAGES), choices=list(serving.PACKAGES))
+    parser.add_argument("--peers", nargs="*", default=list(PACKAGES), choices=list(PACKAGES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "bodega-bench")
     asked = parser.parse_args()
@@ -91,7 +91,7 @@ def measure(start: Start) -> tuple[float, float]:
         return seconds, megabytes_of(listener(port))
 
 
-def answers(client: httpx2.Client, url: str, body: dict[str, Any]) -> bool:
+def answers(client: httpx2.Client, url: str, body: Any) -> bool:
     """Tell whether a server gives the right answer."""
     try:
         response = client.post(url, json=body)
@@ -123,26 +123,16 @@ def is_in(process: int, session: int) -> bool:
 
 def all_starts(name: str, pythons: dict[str, Path], stack: ExitStack) -> Iterator[Start]:
     """Return how each server is started; what is needed before is made here."""
-    rows = {"rows": [models.one_row(name)]}
     settings = stack.enter_context(private_store())
     with closing(ModelStore.connect(settings)) as store:
         store.register(models.make(name), "bench", example=models.rows(name))
-    environment = {
-        "BODEGA_DATABASE_URL": settings.database_url.get_secret_value(),
-        "BODEGA_MODELS": str(settings.models),
-    }
-    yield Start("bodega", lambda: serve([sys.executable, "-m", "bodega_api"], **environment), "/predict", rows)
-    uvicorn = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--app-dir", str(PEERS), "--port", "{port}"]
-    yield Start("naive", lambda: serve([*uvicorn, "naive:app"], MODEL=name), "/predict", rows)
-    if "mlflow" in pythons:
-        python = pythons["mlflow"]
-        command = mlflow_command(name, python, stack)
-        path = f"{python.parent}:{os.environ['PATH']}"
-        records = {"dataframe_records": rows["rows"]}
-        yield Start("mlflow", lambda: serve(command, PATH=path), "/invocations", records)
-    if "litserve" in pythons:
-        litserve = [str(pythons["litserve"]), str(PEERS / "litserve_app.py"), "{port}"]
-        yield Start("litserve", lambda: serve(litserve, MODEL=name), "/predict", rows)
+    url = settings.database_url.get_secret_value()
+    environment = {"BODEGA_DATABASE_URL": url, "BODEGA_MODELS": str(settings.models)}
+    own = [sys.executable, "-m", "bodega_api"]
+    yield Start("bodega", lambda: serve(own, **environment), *question("bodega", name))
+    yield Start("naive", lambda: serve(NAIVE, MODEL=name), *question("naive", name))
+    for peer, python in pythons.items():
+        yield Start(peer, partial(peer_server, peer, name, python), *question(peer, name))
 
 
 if __name__ == "__main__":

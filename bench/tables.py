@@ -1,8 +1,7 @@
-"""How long a table takes in each form, beside peers and the model itself; and what others notice of a large one.
+"""How long a table takes in each form, beside peers and the model itself.
 
 Run it with `.venv/bin/python bench/tables.py`. Servers share one core, this program has the other, and asks in turns;
-every answer is compared with the model's. Then a table of a million rows: how much memory the server takes for it.
-Then small requests (by wrk) while tables of 100 000 rows are answered. docs/performance.md has the results.
+every answer is compared with the model's. docs/performance.md has the results.
 """
 
 import os
@@ -15,21 +14,28 @@ import http.client  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
 import statistics  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import threading  # noqa: E402
 import time  # noqa: E402
 from collections import defaultdict  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
-from contextlib import ExitStack, contextmanager  # noqa: E402
+from contextlib import ExitStack  # noqa: E402
 from dataclasses import dataclass, field  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
-import serving  # noqa: E402
-from serving import PEERS, Server, bodega, install, measure, mlflow, models, ready, serve  # noqa: E402
+from servers import (  # noqa: E402
+    NAIVE,
+    PACKAGES,
+    PEERS,
+    bodega,
+    install,
+    models,
+    peer_server,
+    ready,
+    serve,
+    tensor,
+)
 
 JSON, CSV = "application/json", "text/csv"
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
@@ -66,7 +72,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(models.NAMES), choices=models.NAMES)
-    parser.add_argument("--peers", nargs="*", default=list(serving.PACKAGES), choices=list(serving.PACKAGES))
+    parser.add_argument("--peers", nargs="*", default=list(PACKAGES), choices=list(PACKAGES))
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "bodega-bench")
@@ -74,11 +80,6 @@ def main() -> None:
     pythons = {peer: install(peer, asked.environments) for peer in asked.peers}
     for name in asked.models:
         compare(name, asked.rows, asked.rounds, pythons)
-    with bodega("pipeline") as port:
-        row = {"rows": [models.one_row("pipeline")]}
-        server = ready(port, "bodega", "/predict?model=bench", row, '["Gentoo"]')
-        take_a_million(port)
-        notice_the_large(server, port)
 
 
 # --- beside peers --------------------------------------------------------------------------------------------
@@ -151,117 +152,86 @@ def from_arrow(content: bytes) -> list[Any]:
 def own_asks(port: int, frame: pd.DataFrame) -> Iterator[Ask]:
     """Return what asks Bodega in each form."""
     path = "/predict?model=bench"
-    columns = json.dumps({"columns": frame.to_dict("list")}).encode()
-    yield Ask("bodega, JSON columns", port, path, columns, from_json)
-    yield Ask("bodega, CSV", port, path, frame.to_csv(index=False).encode(), from_csv, CSV, CSV)
+    yield Ask("bodega, JSON columns", port, path, as_columns(frame), from_json)
+    yield Ask("bodega, CSV", port, path, as_csv(frame), from_csv, CSV, CSV)
     yield Ask("bodega, Arrow", port, path, to_arrow(frame), from_arrow, ARROW, ARROW)
     yield Ask("bodega, Parquet", port, path, to_parquet(frame), from_arrow, PARQUET, ARROW)
 
 
 def start(name: str, frame: pd.DataFrame, pythons: dict[str, Path], stack: ExitStack) -> Iterator[Ask]:
     """Start every server, wait until each answers, and return what asks it."""
-    few = {"columns": frame.head(2).to_dict("list")}
-    columns = json.dumps({"columns": frame.to_dict("list")}).encode()
+    few = json.loads(as_columns(frame.head(2)))
     port = stack.enter_context(bodega(name))
     ready(port, "bodega", "/predict?model=bench", few, "predictions")
     yield from own_asks(port, frame)
-    uvicorn = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--no-access-log", "--app-dir", str(PEERS)]
-    port = stack.enter_context(serve([*uvicorn, "naive:app", "--port", "{port}"], MODEL=name))
+    port = stack.enter_context(serve(NAIVE, MODEL=name))
     ready(port, "naive", "/table", few, "predictions")
-    yield Ask("naive, JSON columns", port, "/table", columns, from_json)
-    if "mlflow" in pythons:
-        port = stack.enter_context(mlflow(name, pythons["mlflow"]))
-        split = {"dataframe_split": frame.to_dict("split", index=False)}
-        small = {"dataframe_split": frame.head(2).to_dict("split", index=False)}
-        ready(port, "mlflow", "/invocations", small, "predictions")
-        yield Ask("MLflow, JSON split", port, "/invocations", json.dumps(split).encode(), from_json)
-        yield Ask("MLflow, CSV", port, "/invocations", frame.to_csv(index=False).encode(), from_json, CSV)
-    if "litserve" in pythons:
-        command = [str(pythons["litserve"]), str(PEERS / "litserve_table.py"), "{port}"]
-        port = stack.enter_context(serve(command, MODEL=name))
-        ready(port, "litserve", "/predict", few, "predictions")
-        yield Ask("LitServe, JSON columns", port, "/predict", columns, from_json)
+    yield Ask("naive, JSON columns", port, "/table", as_columns(frame), from_json)
+    for peer, python in pythons.items():
+        if peer == "litserve":  # its batches are of single rows
+            command = [str(python), str(PEERS / "litserve_table.py"), "{port}"]
+            port = stack.enter_context(serve(command, MODEL=name))
+        else:
+            port = stack.enter_context(peer_server(peer, name, python))
+        for form, path, write, sends, read in FORMS[peer]:
+            if sends == JSON:
+                ready(port, peer, path, json.loads(write(frame.head(2))), "[")
+            yield Ask(f"{peer}, {form}", port, path, write(frame), read, sends)
 
 
-# --- a million rows ------------------------------------------------------------------------------------------
+def as_columns(frame: pd.DataFrame) -> bytes:
+    """Write lists by column."""
+    return json.dumps({"columns": frame.to_dict("list")}).encode()
 
 
-def take_a_million(port: int) -> None:
-    """Print how long a table of a million rows takes, and how much memory the server takes for it."""
-    frame = table("pipeline", 1_000_000)
-    process = server_of(port)
-    print(f"\n{len(frame)} rows of the pipeline; the server takes {resident(process)[0]:.0f} MB")
-    for ask in own_asks(port, frame):
-        if ask.sends == JSON:
-            continue
-        Path(f"/proc/{process}/clear_refs").write_text("5")  # the peak begins anew
-        before = resident(process)[0]
-        began = time.perf_counter()
-        count = len(ask())
-        seconds = time.perf_counter() - began
-        peak = resident(process)[1] - before
-        print(
-            f"{ask.name:24} {len(ask.body) / 1e6:6.1f} MB sent, {count} answers in {seconds:.1f} s "
-            f"({count / seconds / 1000:.0f} 000 rows/s), peak memory +{peak:.0f} MB",
-            flush=True,
+def as_split(frame: pd.DataFrame) -> bytes:
+    """Write rows without names, as MLflow takes them."""
+    return json.dumps({"dataframe_split": frame.to_dict("split", index=False)}).encode()
+
+
+def as_records(frame: pd.DataFrame) -> bytes:
+    """Write rows as objects, as vetiver takes them."""
+    return json.dumps(frame.to_dict("records")).encode()
+
+
+def as_tensors(frame: pd.DataFrame) -> bytes:
+    """Write tensors of one column each, as MLServer takes them."""
+    inputs = [tensor(str(name), values.iloc[0]) for name, values in frame.items()]
+    for made, (_, values) in zip(inputs, frame.items(), strict=True):
+        made.update(shape=[len(frame), 1], data=values.tolist())
+    return json.dumps({"parameters": {"content_type": "pd"}, "inputs": inputs}).encode()
+
+
+def as_csv(frame: pd.DataFrame) -> bytes:
+    """Write CSV."""
+    return frame.to_csv(index=False).encode()
+
+
+def from_tensors(content: bytes) -> list[Any]:
+    """Read the predictions of MLServer."""
+    predictions: list[Any] = json.loads(content)["outputs"][0]["data"]
+    return predictions
+
+
+Form = tuple[str, str, Callable[[pd.DataFrame], bytes], str, Callable[[bytes], list[Any]]]
+FORMS: dict[str, list[Form]] = {
+    "mlflow": [
+        ("JSON split", "/invocations", as_split, JSON, from_json),
+        ("CSV", "/invocations", as_csv, CSV, from_json),
+    ],
+    "litserve": [("JSON columns", "/predict", as_columns, JSON, from_json)],
+    "bentoml": [("JSON columns", "/table", as_columns, JSON, json.loads)],
+    "mlserver": [
+        (
+            "JSON tensors",
+            "/v2/models/bench/infer",
+            as_tensors,
+            JSON,
+            lambda said: json.loads(said)["outputs"][0]["data"],
         )
-
-
-def server_of(port: int) -> int:
-    """Return the process that listens on a port."""
-    said = subprocess.run(["ss", "-ltnpH", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
-    return int(said.partition("pid=")[2].partition(",")[0])
-
-
-def resident(process: int) -> tuple[float, float]:
-    """Return the resident memory of a process now, and at its peak, in MB; pages of mapped files are in it."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-    now, peak = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
-    return now, peak
-
-
-# --- what others notice --------------------------------------------------------------------------------------
-
-
-def notice_the_large(server: Server, port: int) -> None:
-    """Print how long small requests take alone, and while tables of 100 000 rows are answered one after another."""
-    frame = table("pipeline", 100_000)
-    print("\nsmall requests, alone and while tables of 100000 rows are answered: p99 in ms, median of 5 rounds")
-    for ask in own_asks(port, frame):
-        if ask.sends == JSON:
-            continue
-        for connections in (1, 8):
-            alone, beside = [], []
-            for _ in range(5):
-                alone.append(measure(server, connections, 3).p99)
-                with repeated(ask) as count:
-                    beside.append(measure(server, connections, 3).p99)
-            quiet, busy = statistics.median(alone), statistics.median(beside)
-            print(
-                f"{ask.name:24} {connections} connections: {quiet:.1f} alone, {busy:.1f} beside, "
-                f"{busy - quiet:+.1f} ({count[0]} tables in the last round)",
-                flush=True,
-            )
-
-
-@contextmanager
-def repeated(ask: Ask) -> Iterator[list[int]]:
-    """Ask again and again in a thread; count the answers."""
-    count, stop = [0], threading.Event()
-
-    def run() -> None:
-        while not stop.is_set():
-            ask()
-            count[0] += 1
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        time.sleep(0.5)
-        yield count
-    finally:
-        stop.set()
-        thread.join()
+    ],
+    "vetiver": [("JSON rows", "/predict", as_records, JSON, lambda said: json.loads(said)["predict"])],
+}
 
 
 if __name__ == "__main__":
