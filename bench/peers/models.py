@@ -35,7 +35,7 @@ def one_row(name: str) -> dict[str, Any]:
 
 
 def make(name: str) -> Any:
-    """Fit a model: a pipeline, a forest of a hundred trees, histogram boosting, or one that has no plan."""
+    """Fit a model: a pipeline, a hundred trees, histogram boosting, or neighbours behind frames, which have no plan."""
     numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     words = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
     columns = ColumnTransformer([("numbers", numbers, NUMBERS), ("words", words, WORDS)])
@@ -43,7 +43,7 @@ def make(name: str) -> Any:
         "pipeline": make_pipeline(columns, LogisticRegression(max_iter=1000)),
         "forest": RandomForestClassifier(100, random_state=0),
         "boosting": HistGradientBoostingClassifier(random_state=0),
-        "neighbours": KNeighborsClassifier(),
+        "neighbours": make_pipeline(StandardScaler().set_output(transform="pandas"), KNeighborsClassifier()),
     }
     return models[name].fit(rows(name), load_penguins().dropna()["species"])
 

@@ -17,10 +17,11 @@ from conftest import Api
 from fitting import fit_tree
 from gallery import problem_of, send
 from outages import wait_for
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, scale
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler, scale
 
 CROWD = 16
 ROW = {"bill_length_mm": 40.0, "bill_depth_mm": 18.0, "flipper_length_mm": 190.0, "body_mass_g": 3700.0}
@@ -41,10 +42,11 @@ def warm(api: Api) -> Api:
 
 
 @pytest.fixture
-def neighbours(store: ModelStore) -> KNeighborsClassifier:
+def neighbours(store: ModelStore) -> Pipeline:
     """A model without a plan, which the catalog has."""
     fitted = fit_tree()
-    model = KNeighborsClassifier().fit(fitted.X, fitted.model.predict(fitted.X))
+    model = make_pipeline(StandardScaler().set_output(transform="pandas"), KNeighborsClassifier())
+    model.fit(fitted.X, fitted.model.predict(fitted.X))
     store.register(model, "neighbours", example=fitted.X)
     return model
 
@@ -78,7 +80,7 @@ def variant(number: int) -> dict[str, Any]:
     return ROW | {"bill_length_mm": 32.0 + 0.37 * number, "body_mass_g": 2700.0 + 31.0 * number}
 
 
-def test_those_who_wait_are_computed_together(neighbours: KNeighborsClassifier, api: Api) -> None:
+def test_those_who_wait_are_computed_together(neighbours: Pipeline, api: Api) -> None:
     """While the model is busy 80 requests gather; one call answers them, each with its own."""
     warm(api)
     tally = api.app.state.tallies.of("neighbours", 1)
@@ -105,7 +107,9 @@ def test_those_who_wait_are_computed_together(neighbours: KNeighborsClassifier, 
 def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -> None:
     """The call of all who wait fails because of one of them; it alone is told so, and the others are answered."""
     X = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]})
-    model = make_pipeline(FunctionTransformer(np.exp), KNeighborsRegressor(2)).fit(X, X["x"] * 2)
+    model = make_pipeline(FunctionTransformer(np.exp).set_output(transform="pandas"), KNeighborsRegressor(2)).fit(
+        X, X["x"] * 2
+    )
     store.register(model, "powers", example=X)
     for _ in range(3):
         ask(api, {"x": 1.0}).raise_for_status()
@@ -123,7 +127,7 @@ def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -
     assert api.app.state.tallies.total("native") - native == 2 + CROWD
 
 
-def test_what_is_wrong_fails_alone(neighbours: KNeighborsClassifier, api: Api) -> None:
+def test_what_is_wrong_fails_alone(neighbours: Pipeline, api: Api) -> None:
     """Of those who wait together one cannot be answered; it alone is told why, by the model."""
     warm(api)
     wrong = ROW | {"bill_depth_mm": None}  # the signature allows no gap, so it never is in a batch
@@ -135,9 +139,7 @@ def test_what_is_wrong_fails_alone(neighbours: KNeighborsClassifier, api: Api) -
     problem_of(waiting[5].result(), 422, "input")
 
 
-def test_whoever_comes_when_too_many_wait_is_sent_away(
-    neighbours: KNeighborsClassifier, start_api: Callable[..., Api]
-) -> None:
+def test_whoever_comes_when_too_many_wait_is_sent_away(neighbours: Pipeline, start_api: Callable[..., Api]) -> None:
     """Beyond the limit a request is refused at once, with the time to come again; those who wait are answered."""
     api = warm(start_api(max_waiting=CROWD))
     with ThreadPoolExecutor(CROWD) as crowd, held_up(api):
@@ -180,13 +182,27 @@ def test_a_model_that_looks_at_the_rows_beside_is_asked_for_each_request(
     assert (serving["plan"], serving["batched"]) == (False, False)
 
 
-def test_a_version_says_how_it_is_asked(neighbours: KNeighborsClassifier, api: Api) -> None:
+def test_a_model_of_chance_is_not_batched(store: ModelStore, api: Api) -> None:
+    """Scikit-learn's own, with a quick plan: what it answers for a row depends on how many are before it."""
+    fitted = fit_tree()
+    model = DummyClassifier(strategy="uniform", random_state=1)
+    store.register(model.fit(fitted.X, fitted.model.predict(fitted.X)), "dummy", example=fitted.X)
+    warm(api)
+
+    with ThreadPoolExecutor(CROWD) as crowd:
+        answers = list(crowd.map(lambda _: ask(api, ROW).json()["predictions"], range(CROWD)))
+
+    assert answers == [model.predict(fitted.X[:1]).tolist()] * CROWD
+    assert api.client.get("/models/dummy/versions/1").json()["serving"] == {"plan": True, "batched": False}
+
+
+def test_a_version_says_how_it_is_asked(neighbours: Pipeline, api: Api) -> None:
     """Without a plan, and together with others."""
     warm(api)
 
     serving = api.client.get("/models/neighbours/versions/1").json()["serving"]
 
-    assert serving == {"plan": False, "batched": True, "why_no_plan": "KNeighborsClassifier has no plan"}
+    assert serving == {"plan": False, "batched": True, "why_no_plan": "StandardScaler answers with DataFrames"}
 
 
 @pytest.mark.parametrize(

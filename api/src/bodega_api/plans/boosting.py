@@ -8,7 +8,7 @@ from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 from bodega_api.plans.composition import to_matrix
 from bodega_api.plans.linear import labels
-from bodega_api.plans.registry import Array, Block, Methods, NoPlanError, bounded, predictor
+from bodega_api.plans.registry import Array, Block, Methods, Transform, bounded, plan_transform, predictor
 
 MANY_ROWS = 4096  # fewer do not repay the start of threads, and others are computed beside them
 
@@ -16,13 +16,13 @@ MANY_ROWS = 4096  # fewer do not repay the start of threads, and others are comp
 @predictor(HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 def plan_histogram_boosting(model: Any) -> Methods:
     """Add the trees' values to where the model began."""
-    if model._preprocessor is not None:
-        raise NoPlanError("HistGradientBoosting has columns of categories")
+    # What it encodes columns of categories with; they come first then.
+    encode: Transform = to_matrix if model._preprocessor is None else plan_transform(model._preprocessor)
     bitsets, index = model._bin_mapper.make_known_categories_bitsets()
     predictors, begin, width = model._predictors, model._baseline_prediction, model.n_trees_per_iteration_
 
     def raw(block: Block) -> Array:
-        matrix = bounded(np.asarray(to_matrix(block), dtype=np.float64))
+        matrix = bounded(np.asarray(encode(block), dtype=np.float64))
         scores = np.zeros((len(matrix), width), dtype=begin.dtype, order="F")
         scores += begin
         threads = _openmp_effective_n_threads() if len(matrix) >= MANY_ROWS else 1

@@ -1,12 +1,14 @@
 """Pipelines, column transformers and unions: plans made of plans."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import check_array
 
 from bodega_api.plans.registry import (
     Array,
@@ -14,6 +16,7 @@ from bodega_api.plans.registry import (
     Methods,
     NoPlanError,
     Transform,
+    bounded,
     plan_methods,
     plan_transform,
     predictor,
@@ -113,10 +116,12 @@ def side_by_side(parts: list[Array]) -> Array:
 
 @transformer(FunctionTransformer)
 def plan_function(transformer: FunctionTransformer) -> Transform:
-    """Plan a function: none, or one of numpy's own, which works element by element."""
+    """Plan a function: none, the check that boosting makes of numbers, or one of numpy's own, element by element."""
     function = transformer.func
     if function is None:
         return lambda block: block
+    if isinstance(function, partial) and function.func is check_array:
+        return lambda block: bounded(np.asarray(to_matrix(block), dtype=np.float64))
     if not isinstance(function, np.ufunc) or function.nin != 1 or transformer.kw_args:
         raise NoPlanError("FunctionTransformer has a function that is not numpy's own")
 

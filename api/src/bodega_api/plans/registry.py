@@ -10,6 +10,7 @@ in the module of its family, or `@predictor(…)`, and a specimen to `tests/zoo`
 model itself on rows that are made to find a difference.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -79,23 +80,34 @@ METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "tr
 
 
 def ask_itself(estimator: Any, name: str) -> Method:
-    """Plan an estimator that has no plan of its own: its own method, which need not look at a frame for every row.
-
-    Only where it was fitted on a matrix inside of a pipeline; the first step sees the request's columns by their names.
-    """
+    """Plan an estimator that has no plan of its own: its own method, which need not look at a frame for every row."""
     if not type(estimator).__module__.startswith("sklearn."):
         raise NoPlanError(f"{type(estimator).__name__} is not scikit-learn's own")
-    method: Method = getattr(estimator, name)
+    method: Method = getattr(_without_names(estimator), name)
 
     def ask(block: Block) -> Any:
-        if isinstance(block, Table):
-            raise NoPlanError(f"{type(estimator).__name__} has no plan")
-        answer = method(block)
+        try:
+            answer = method(block.matrix() if isinstance(block, Table) else block)
+        except TypeError as exc:
+            raise NoPlanError(f"{type(estimator).__name__} has no plan for text") from exc
         return answer.toarray() if hasattr(answer, "toarray") else answer
 
-    if hasattr(estimator, "feature_names_in_"):
-        raise NoPlanError(f"{type(estimator).__name__} has no plan")
     return ask
+
+
+def _without_names(estimator: Any) -> Any:
+    """Return an estimator that was fitted on a frame as if it had been on the frame's matrix.
+
+    It is a copy that shares all it has learned. One with estimators inside, which know the names too, has no plan.
+    """
+    if not hasattr(estimator, "feature_names_in_"):
+        return estimator
+    inside = [part for value in vars(estimator).values() for part in (value if isinstance(value, list) else [value])]
+    if any(hasattr(part, "feature_names_in_") for part in inside):
+        raise NoPlanError(f"{type(estimator).__name__} has no plan")
+    nameless = copy.copy(estimator)
+    del nameless.feature_names_in_
+    return nameless
 
 
 def refuse_frames(estimator: Any) -> None:
