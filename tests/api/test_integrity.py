@@ -350,7 +350,8 @@ def test_a_database_that_restarts_is_asked_again(
 
     with psycopg.connect(postgres_url, autocommit=True) as operator:
         operator.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (url.rpartition("/")[2],)
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+            (url.rpartition("/")[2],),
         )
 
     assert api.client.get("/readyz").json()["status"] == "ready"
