@@ -19,9 +19,23 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
-from servers import FLOOR, NAIVE, PACKAGES, Server, bodega, install, models, peer_server, question, ready, serve
+from servers import (
+    FLOOR,
+    NAIVE,
+    PACKAGES,
+    Server,
+    bodega,
+    install,
+    let_only,
+    models,
+    peer_server,
+    question,
+    ready,
+    serve,
+)
 
 LOAD_CORE = 1
 SCRIPT = """
@@ -92,7 +106,8 @@ def show(name: str, connections: int, rounds: dict[str, list[Result]]) -> None:
 
 
 def measure(server: Server, connections: int, seconds: float) -> Result:
-    """Ask one server on so many connections; every answer must be right."""
+    """Ask one server on so many connections, while the others are stopped; every answer must be right."""
+    let_only(urlsplit(server.url).port or 0)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT % (json.dumps(server.body), server.expected))
         script.flush()

@@ -30,6 +30,7 @@ from servers import (  # noqa: E402
     PEERS,
     bodega,
     install,
+    let_only,
     models,
     peer_server,
     ready,
@@ -98,6 +99,7 @@ def compare(name: str, rows: int, rounds: int, pythons: dict[str, Path]) -> None
             model.predict(frame)
             times["in-process"].append(time.perf_counter() - began)
             for ask in asks:
+                let_only(ask.port)
                 began = time.perf_counter()
                 found = ask()
                 times[ask.name].append(time.perf_counter() - began)
