@@ -93,8 +93,8 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         scrub.stop()
         warming.stop()
+        routes.stop()  # before the loads, which it asks for
         loaded.close()
-        routes.stop()
         store.close()
         writing_store.close()
 

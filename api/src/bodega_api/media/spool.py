@@ -44,7 +44,7 @@ class Spool:
             return memoryview(self._memory)
         with _explained():
             self._file.flush()
-        return memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
+            return memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def chunks(self) -> Iterator[bytes]:
         """Go through what was written, a piece at a time."""
