@@ -23,7 +23,7 @@ PEERS = HERE / "peers"
 sys.path.insert(0, str(PEERS))
 import models  # noqa: E402  # beside the peers, which import it too
 
-SERVER_CORE = 0
+cores = "0"  # that servers have, as taskset reads it
 COMMON = ("scikit-learn==" + version("scikit-learn"), "palmerpenguins", "pandas")
 PACKAGES = {
     "mlflow": ("mlflow", *COMMON),
@@ -143,7 +143,7 @@ def serve(command: list[str], **environment: str) -> Iterator[int]:
     """Run a server on the servers' core and a free port, which stands for {port} and is in BODEGA_API_PORT."""
     port = free_port()
     process = subprocess.Popen(
-        ["taskset", "-c", str(SERVER_CORE), *(part.format(port=port) for part in command)],
+        ["taskset", "-c", cores, *(part.format(port=port) for part in command)],
         env={
             **os.environ,
             **{name: value.format(port=port) for name, value in environment.items()},

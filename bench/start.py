@@ -1,6 +1,6 @@
 """How long a server takes from its start to the first right answer, and how much memory it then has, beside peers.
 
-Run it with `.venv/bin/python bench/start.py`. Everything runs on the servers' core, one after another. The floor
+Run it with `.venv/bin/python bench/start.py`. Servers run one after another. The floor
 is a Python that imports scikit-learn, pandas and what the model needs, and ends. Memory is the proportional share (PSS)
 of a server with all of its processes, after a hundred requests. docs/performance.md has the results.
 """
@@ -22,9 +22,10 @@ from typing import Any
 
 import httpx2
 import psutil
+import servers
 from bodega_db.store import ModelStore
 from private import private_store
-from servers import NAIVE, PACKAGES, SERVER_CORE, install, models, peer_server, question, serve
+from servers import NAIVE, PACKAGES, install, models, peer_server, question, serve
 
 IMPORTS = (
     "import pandas, sklearn.pipeline, sklearn.compose, sklearn.impute, sklearn.preprocessing, sklearn.linear_model, "
@@ -48,8 +49,10 @@ def main() -> None:
     parser.add_argument("--model", default="pipeline", choices=models.NAMES)
     parser.add_argument("--peers", nargs="*", default=list(PACKAGES), choices=list(PACKAGES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cores", default="0", help="those that a server has, as in 0 or 0,1")
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "bodega-bench")
     asked = parser.parse_args()
+    servers.cores = asked.cores
     pythons = {peer: install(peer, asked.environments) for peer in asked.peers}
     times: dict[str, list[float]] = defaultdict(list)
     memory: dict[str, list[float]] = defaultdict(list)
@@ -72,7 +75,7 @@ def main() -> None:
 def seconds_to_import() -> float:
     """Return how long a Python takes that imports the libraries and ends."""
     began = time.perf_counter()
-    subprocess.run(["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", IMPORTS], check=True)
+    subprocess.run(["taskset", "-c", servers.cores, sys.executable, "-c", IMPORTS], check=True)
     return time.perf_counter() - began
 
 

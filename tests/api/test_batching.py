@@ -10,7 +10,7 @@ import httpx2
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_api.batching import BATCH_ROWS, Waiting, _take
+from bodega_api.batching import Waiting, _take
 from bodega_api.media.reading import ROWS_AT_ONCE
 from bodega_db.store import ModelStore
 from conftest import Api
@@ -218,4 +218,3 @@ def test_batches_are_bounded_in_rows_and_never_empty(rows: list[int], most: int,
 
     assert [len(batch) for batch in batches] == sizes
     assert [each.rows for batch in batches for each in batch] == rows
-    assert most < BATCH_ROWS

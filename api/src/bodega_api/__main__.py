@@ -1,16 +1,18 @@
 """Run the API: `python -m bodega_api`, with the settings of the environment."""
 
+import contextlib
 import gc
 import logging
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
-import uvicorn
 from bodega_db.errors import BodegaError
+from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.settings import Settings
-from fastapi import FastAPI
 
-from bodega_api.app import create_app
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 GRACE_SECONDS = 10
 # With pandas and scikit-learn in memory a collection of all objects takes a tenth of a second, in which nobody is
@@ -18,13 +20,18 @@ GRACE_SECONDS = 10
 COLLECT_AFTER = 50_000  # objects made and not freed; Python's own default is 700 to 2000
 
 
-def make_app() -> FastAPI:
+def make_app() -> "FastAPI":
     """Make the app with the settings of the environment, for any ASGI server: `uvicorn --factory` calls this."""
+    settings = Settings.read()
+    with contextlib.suppress(OSError):  # whoever needs it will be told
+        shared_rehearsal().start()  # it imports scikit-learn while this process imports the framework
+    from bodega_api.app import create_app
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # A pipeline that meets an unknown category warns at every request; the answer says so itself.
     warnings.filterwarnings("ignore", module="sklearn")
     gc.set_threshold(COLLECT_AFTER)
-    return create_app(Settings.read())
+    return create_app(settings)
 
 
 def main() -> None:
@@ -33,11 +40,12 @@ def main() -> None:
         app = make_app()
     except BodegaError as exc:
         sys.exit(str(exc))
-    settings: Settings = app.state.settings
+    import uvicorn
+
     uvicorn.run(
         app,
-        host=settings.api_host,
-        port=settings.api_port,
+        host=app.state.settings.api_host,
+        port=app.state.settings.api_port,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
         access_log=False,  # `access` writes it

@@ -4,9 +4,12 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
+from threading import Thread
 
 from bodega_db.records import Version
+from bodega_db.rehearsal import IMPORTED_AHEAD
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
@@ -20,6 +23,7 @@ from bodega_api.documentation import add_documentation
 from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
 from bodega_api.loaded import LoadedVersions
+from bodega_api.plans.compiling import import_families
 from bodega_api.problems import install_problem_handlers
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
@@ -46,9 +50,17 @@ class Application(FastAPI):
         await super().__call__(scope, receive, logged(scope, send) if scope["type"] == "http" else send)
 
 
+def import_libraries() -> None:
+    """Import what models need, so that the first load need not: most of them are pipelines of scikit-learn."""
+    for name in IMPORTED_AHEAD:
+        import_module(name)
+    import_families()
+    set_libraries_aside()
+
+
 @cache
 def set_libraries_aside() -> None:
-    """Have no later collection of garbage look at what the libraries brought, once the first model imported them.
+    """Have no later collection of garbage look at what the libraries brought, once they are imported.
 
     Once, and not after each load: garbage among what is set aside would never be collected.
     """
@@ -88,6 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         routes.start()
         store.start_rehearsal()
+        Thread(target=import_libraries, name="imports", daemon=True).start()
         warming.start()
         scrub.start()
         yield

@@ -38,7 +38,7 @@ def compile_plan(model: Any, signature: Signature) -> Plan:
     found = readers(signature)
     if found is None:
         raise NoPlanError("a column is of a kind without a plan")
-    _import_families()
+    import_families()
     methods = plan_methods(model)
     missing = [name for name in signature.outputs if name not in methods]
     if missing:
@@ -49,7 +49,7 @@ def compile_plan(model: Any, signature: Signature) -> Plan:
 
 
 @cache
-def _import_families() -> None:
-    """Import the modules that register estimators: not before a model is loaded, for they need all of scikit-learn."""
+def import_families() -> None:
+    """Import the modules that register estimators, which need all of scikit-learn."""
     for _, name, _ in pkgutil.iter_modules(plans.__path__):
         importlib.import_module(f"{plans.__name__}.{name}")
