@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(models.NAMES), choices=models.NAMES)
     parser.add_argument("--peers", nargs="*", default=list(PACKAGES), choices=list(PACKAGES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--environments", type=Path, default=Path.home() / ".cache" / "bodega-bench")
     asked = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -105,13 +105,13 @@ def show(name: str, connections: int, rounds: dict[str, list[Result]]) -> None:
 # --- the load ------------------------------------------------------------------------------------------------
 
 
-def measure(server: Server, connections: int, seconds: float) -> Result:
+def measure(server: Server, connections: int, seconds: int) -> Result:
     """Ask one server on so many connections, while the others are stopped; every answer must be right."""
     let_only(urlsplit(server.url).port or 0)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT % (json.dumps(server.body), server.expected))
         script.flush()
-        options = f"-t1 -c{connections} -d{seconds:g}s --timeout 20s -s {script.name}"
+        options = f"-t1 -c{connections} -d{seconds}s --timeout 20s -s {script.name}"
         said = run_on(LOAD_CORE, ["wrk", *options.split(), server.url])
     found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", said)
     if not found:

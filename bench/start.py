@@ -1,8 +1,8 @@
 """How long a server takes from its start to the first right answer, and how much memory it then has, beside peers.
 
-Run it with `.venv/bin/python bench/start.py`. Servers run one after another. The floor
-is a Python that imports scikit-learn, pandas and what the model needs, and ends. Memory is the proportional share (PSS)
-of a server with all of its processes, after a hundred requests. docs/performance.md has the results.
+Run it with `.venv/bin/python bench/start.py`. Servers run one after another. The floor is a Python that imports
+scikit-learn, pandas and what the model needs, and ends. Memory is the proportional share (PSS) of a server with all of
+its processes, after a hundred requests. docs/performance.md has the results.
 """
 
 import argparse
