@@ -343,6 +343,7 @@ def field_of(value: Any) -> str:
         ("weight", MARKER, "is text, not a number"),
         ("weight", "1" * 5000, "is a number too large for the column"),
         ("year", "0x10", "is text, not an integer"),
+        ("year", "0X10", "is text, not an integer"),
         ("year", "1.5", "is a number with a fraction, or too large to be an exact integer"),
         ("year", "", "is null, and the model does not take missing values here"),
         ("small", "256", "is not between 0 and 255"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from bodega_api.loaded import LoadedVersions, key_of
+from bodega_db.errors import CatalogUnavailableError
 from bodega_db.store import ModelStore
 from conftest import Api
 from gallery import GENTOO, ask, enter, penguins, problem_of, weaker_penguins
@@ -136,6 +137,13 @@ def test_a_version_that_cannot_be_loaded_takes_over_with_its_error(
 # --- kept in memory ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a test time to come between the start and the first load."""
+    monkeypatch.setattr("bodega_api.warming.LOOK_SECONDS", 2.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_versions_in_production_are_loaded_before_the_api_is_ready(promoted: ModelStore, start_api: Start) -> None:
     """With BODEGA_KEEP_WARM nobody waits for a load: not after a start, and not after a promotion."""
     api = start_api(keep_warm=True)
@@ -163,6 +171,30 @@ def test_a_version_that_cannot_be_loaded_does_not_keep_the_api_from_being_ready(
     wait_for(lambda: api.client.get("/readyz").status_code == 200)
     assert api.client.get("/models/penguins/versions/1").json()["problem"]["type"].endswith(":artifact-missing")
     assert answer(api, version="2").status_code == 200
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("error", [CatalogUnavailableError("away"), RuntimeError("odd")], ids=["catalog", "odd"])
+def test_an_error_while_versions_are_loaded_does_not_end_the_loading(
+    promoted: ModelStore, start_api: Start, error: Exception
+) -> None:
+    """A catalog that goes away is asked again before the API is ready; what nobody thought of costs that version's load."""
+    api = start_api(keep_warm=True)
+    loaded, failed = api.app.state.loaded, threading.Event()
+    load = loaded._load
+
+    def fail_first(version: Any) -> Any:
+        if failed.is_set():
+            return load(version)
+        failed.set()
+        raise error
+
+    loaded._load = fail_first
+    assert failed.wait(20)
+    wait_for(lambda: api.client.get("/readyz").status_code == 200)
+    assert (api.app.state.loaded.references == ["penguins@1"]) == isinstance(error, CatalogUnavailableError)
+    promoted.promote("penguins@2")
+    wait_for(lambda: "penguins@2" in api.app.state.loaded.references)
 
 
 def test_a_version_for_which_there_is_no_room_is_loaded_when_it_is_asked_for(

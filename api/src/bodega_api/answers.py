@@ -158,7 +158,7 @@ def version_detail(version: Version, failure: LoadFailure | None, engine: Engine
 def _serving(engine: Engine) -> Serving:
     return Serving(
         plan=engine.plan is not None,
-        batched=engine.by_itself,
+        batched=engine.row_wise,
         why_no_plan=engine.why_no_plan or None,
     )
 

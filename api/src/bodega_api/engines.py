@@ -69,7 +69,7 @@ class Engine:
         return cls(runner, ways, tally)
 
     @property
-    def by_itself(self) -> bool:
+    def row_wise(self) -> bool:
         """Whether each row is answered as it would be without the rows beside it."""
         return self.quick or self.by_row
 

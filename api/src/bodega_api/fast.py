@@ -129,7 +129,7 @@ class FastPath:
             if prepared is None:
                 return None
         engine = self._loaded.peek(prepared.key)
-        if engine is None or engine.decoder is None or not engine.by_itself:
+        if engine is None or engine.decoder is None or not engine.row_wise:
             return None
         lane = self._lanes.get(engine)
         if lane is None:

@@ -199,7 +199,7 @@ def _answer(engine: Engine, columns: Columns, asked: Asked, writer: Writer) -> C
     following = next(asked.rest, None)
     if following is None:
         writer.end(asked.warnings())
-    elif not engine.by_itself:
+    elif not engine.row_wise:
         raise TooManyRowsError(f"The model looks at all rows together, so at most {ROWS_AT_ONCE} are answered at once")
     return following
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from bodega_db.errors import BodegaError
+from bodega_db.errors import BodegaError, CatalogUnavailableError
 from bodega_db.records import VersionSummary
 from bodega_db.store import ModelStore
 
@@ -52,8 +52,9 @@ class Warming:
                 continue
             try:
                 self._load_production()
-            except BodegaError as exc:
-                log.warning("The versions in production are not loaded yet: %s", exc.message)
+            except Exception as exc:  # a dead thread would be a process that is never ready
+                odd = None if isinstance(exc, BodegaError) else exc
+                log.warning("The versions in production are not loaded yet: %s", exc, exc_info=odd)
                 self._ending.wait(RETRY_SECONDS)
                 continue
             known = generation
@@ -74,5 +75,9 @@ class Warming:
             return
         try:
             self._loaded.get(self._store.resolve(summary.reference).version)
+        except CatalogUnavailableError:
+            raise
         except BodegaError as exc:  # which is shown beside the version, and told to whoever asks for it
             log.warning("%s is in production and cannot be loaded: %s", summary.reference, exc.message)
+        except Exception:  # the others have a right to be loaded, and the process to be ready
+            log.exception("%s is in production, and loading it failed", summary.reference)

@@ -88,7 +88,7 @@ def _integers(column: Column, array: Array) -> Values:
         return None
     if _is_text(array):
         try:
-            if pc.any(pc.match_substring(array, "x")).as_py():  # Arrow reads 0x10
+            if pc.any(pc.match_substring(array, "x", ignore_case=True)).as_py():  # Arrow reads 0x10
                 return None
             array = pc.cast(array, pa.int64())
         except pa.ArrowInvalid:
