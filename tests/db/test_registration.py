@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import subprocess
 import threading
 from collections.abc import Callable
@@ -50,6 +51,37 @@ def test_a_version_is_what_was_registered(store: ModelStore, volume: Path) -> No
     assert file.stat().st_mode & 0o777 == 0o440
     assert (version.metrics, version.tags, version.note) == ({"accuracy": 0.97}, {"team": "core"}, "first")
     assert store.get("penguins", 1) == version
+
+
+class Scribbler(DummyClassifier):
+    """A model that, where it is loaded, tries to change what it is loaded from."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain = DummyClassifier()
+        plain.__dict__.update(self.__dict__)
+        return eval, (f"(exec({SCRIBBLE!r}), __import__('pickle').loads({pickle.dumps(plain)!r}))[1]",)
+
+
+SCRIBBLE = """
+import mmap, os
+for name in os.listdir("/proc/self/fd"):
+    try:
+        with mmap.mmap(int(name), 0) as memory:
+            memory[-1] = 0
+    except (OSError, ValueError):
+        pass
+"""
+
+
+def test_a_model_cannot_change_its_bytes_while_it_is_tried(connect: Callable[..., ModelStore]) -> None:
+    """The process that rehearses may read the file, and holds nothing that it could write it by."""
+    store = connect(formats=["skops", "joblib"])
+
+    version = store.register(
+        Scribbler().fit(example(), [0] * len(example())), "penguins", example=example(), format="joblib"
+    )
+
+    store.artifacts.verify(version.digest, version.size_bytes)
 
 
 def test_a_registered_model_answers_as_before(store: ModelStore) -> None:

@@ -76,6 +76,11 @@ class StagedArtifact:
     folder: Path  # on the volume, for what has no name yet
     temporary_path: str | None  # None where the kernel keeps nameless files
 
+    def reopen(self) -> BinaryIO:
+        """Open the bytes once more, for a process that may read them and no more."""
+        with explain_write_errors(self.folder):
+            return open(self.temporary_path or f"/proc/self/fd/{self.file.fileno()}", "rb")
+
 
 class ArtifactStore:
     """The artifacts of one catalog in one folder."""

@@ -144,7 +144,8 @@ class RegisteringVerbs:
         """Rehearse a version, and make first its file and then its row visible."""
         its = registration
         try:
-            self._rehearsal.run(staged.file, its.format, its.signature, its.golden, its.environment, self.policy)
+            with staged.reopen() as file:
+                self._rehearsal.run(file, its.format, its.signature, its.golden, its.environment, self.policy)
         except LoadError as exc:
             raise NotServableError(exc.message, exc.advice) from exc
         unfinished = self.manifests.begin(VersionManifest.promise(registration, actor, reason))
