@@ -1,7 +1,8 @@
 """A loaded version as the API asks it: by its plan where that gives the model's own answers, else by the model.
 
 A plan was compared with its model before it serves (`plans.gate`), and is compared again while it does: one answer in
-a thousand is asked of both, and a plan that ever differs is never asked again.
+a thousand is asked of both, as long as that takes a fiftieth of the time at most, and a plan that ever differs is never
+asked again.
 """
 
 import itertools
@@ -23,6 +24,7 @@ from bodega_api.tallies import Tally
 
 log = logging.getLogger(__name__)
 CHECKED_EVERY = 1000
+RESTS = 50  # times as long as a comparison took, no other one begins: models are slow, and would take what plans save
 PLAN_SECONDS = 30  # a model may never return from an odd row
 # What the event loop computes itself, while everybody else waits: so many rows at once at most, and so many seconds.
 MOST_ROWS = 128
@@ -52,6 +54,7 @@ class Engine:
         self.decoder = ColumnsDecoder.of(runner.signature)
         self.tally = tally
         self._answers = itertools.count(1)
+        self._rests_until = 0.0  # by time.monotonic()
 
     @classmethod
     def start(cls, runner: Runner, golden: Golden, tally: Tally) -> "Engine":
@@ -113,15 +116,18 @@ class Engine:
 
     def is_due(self) -> bool:
         """Tell whether this answer is one that the model shall be asked for too."""
-        return next(self._answers) % CHECKED_EVERY == 0
+        return next(self._answers) % CHECKED_EVERY == 0 and time.monotonic() >= self._rests_until
 
     def compare(self, columns: Columns, output: str, planned: Sequence[Any]) -> None:
         """Ask the model too, and never ask the plan again if its answers are not the model's."""
         self.tally.compared += 1
+        began = time.monotonic()
         try:
             native = self.runner.predict(columns, output)
         except BodegaError:
             native = []
+        now = time.monotonic()
+        self._rests_until = now + RESTS * (now - began)
         if len(native) != len(planned) or not all(map(agrees, native, planned)):
             self.plan, self.quick, self.why_no_plan = None, False, "the plan differed from the model in service"
             self.tally.retired += 1
