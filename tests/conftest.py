@@ -92,11 +92,12 @@ def sql_connection(database_url: str) -> Iterator["psycopg.Connection[Any]"]:
 
 @dataclass(frozen=True)
 class Api:
-    """A running API: a client that reaches it over HTTP, and the app inside, to look into its memory."""
+    """A running API: a client that reaches it over HTTP, the app inside, to look into its memory, and its server."""
 
     client: Any
     app: Any
     url: str
+    server: Any
 
 
 @pytest.fixture
@@ -122,17 +123,18 @@ def running_api(settings: Settings) -> Iterator[Api]:
     httpx2 = pytest.importorskip("httpx2")
     uvicorn = pytest.importorskip("uvicorn")
     from bodega_api.app import create_app
+    from bodega_api.protocol import PredictionProtocol
 
     app = create_app(settings)
     # The thread must not touch the signals, and nobody waits for its log.
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, http=PredictionProtocol, log_level="error", lifespan="on"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         with httpx2.Client(base_url=url, timeout=60, transport=httpx2.HTTPTransport(retries=5)) as client:
             client.get("/healthz").raise_for_status()
-            yield Api(client, app, url)
+            yield Api(client, app, url, server)
         server.should_exit = True
         thread.join(timeout=30)
 

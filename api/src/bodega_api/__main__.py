@@ -42,10 +42,13 @@ def main() -> None:
         sys.exit(str(exc))
     import uvicorn
 
+    from bodega_api.protocol import PredictionProtocol
+
     uvicorn.run(
         app,
         host=app.state.settings.api_host,
         port=app.state.settings.api_port,
+        http=PredictionProtocol,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
         access_log=False,  # `access` writes it

@@ -7,6 +7,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from threading import Thread
+from typing import Any
 
 from bodega_db.records import Version
 from bodega_db.rehearsal import IMPORTED_AHEAD
@@ -97,13 +98,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         routes.start()
         store.start_rehearsal()
         Thread(target=import_libraries, name="imports", daemon=True).start()
         warming.start()
         scrub.start()
-        yield
+        yield {"fast_path": app.fast_path}  # for `protocol`
         scrub.stop()
         warming.stop()
         routes.stop()  # before the loads, which it asks for

@@ -7,7 +7,7 @@ are its batches, and the less each row costs.
 
 import asyncio
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from bodega_db.errors import BodegaError
 
@@ -22,12 +22,25 @@ QUICK: tuple[bool, ...] = ()  # in place of the gaps: a plan computes each row b
 OF_THE_CALL = (ModelBusyError, ModelHangsError, PredictionTimeoutError)  # and of no row
 
 
+class Answer(Protocol):
+    """What the answer of one request is put in: a future, or the connection that asks (`protocol`)."""
+
+    def done(self) -> bool:
+        """Tell whether nobody waits for it any more."""
+
+    def set_result(self, result: list[Any] | None, /) -> None:
+        """Take the answer, or None if somebody else has to find it."""
+
+    def set_exception(self, exception: BodegaError, /) -> None:
+        """Take what went wrong."""
+
+
 class Waiting(NamedTuple):
-    """The rows of one request, and what its answer is put in: None if somebody else has to find it."""
+    """The rows of one request, and what its answer is put in."""
 
     columns: Columns
     rows: int
-    answer: "asyncio.Future[list[Any] | None]"
+    answer: Answer
 
 
 class Lane:
@@ -47,11 +60,11 @@ class Lane:
         Raises ModelBusyError, ModelHangsError or PredictionTimeoutError, or for rows that were a batch of their own
         what the model says of them.
         """
-        waiting = Waiting(columns, rows, self._loop.create_future())
+        answer: asyncio.Future[list[Any] | None] = self._loop.create_future()
+        waiting = Waiting(columns, rows, answer)
         if engine.quick:
-            if self._add((output, QUICK), waiting):
-                self._loop.call_soon(self._flush, engine, output)
-            return await waiting.answer
+            self.put(engine, waiting, output)
+            return await answer
         with self._calls.admitted(self._key):
             # A gap changes the type of its column, for all rows beside it.
             group = (output, tuple(None in values for values in columns.values()))
@@ -59,7 +72,18 @@ class Lane:
                 worker = self._loop.create_task(self._work(engine, group))
                 self._workers.add(worker)
                 worker.add_done_callback(self._workers.discard)
-            return await waiting.answer
+            return await answer
+
+    def put(self, engine: Engine, waiting: Waiting, output: str) -> None:
+        """Have a quick plan answer with whoever else comes in this turn of the event loop."""
+        if self._add((output, QUICK), waiting):
+            self._loop.call_soon(self.flush, engine, output)
+
+    def flush(self, engine: Engine, output: str) -> None:
+        """Have the plan answer all who wait for it, now."""
+        waiting = self._waiting.pop((output, QUICK), [])
+        while waiting:
+            _plan(engine, _take(waiting, MOST_ROWS), output)
 
     def _add(self, group: Group, waiting: Waiting) -> bool:
         """Have a request wait; tell whether nobody comes for its group yet."""
@@ -68,11 +92,6 @@ class Lane:
             return False
         self._waiting[group] = [waiting]
         return True
-
-    def _flush(self, engine: Engine, output: str) -> None:
-        waiting = self._waiting.pop((output, QUICK))
-        while waiting:
-            _plan(engine, _take(waiting, MOST_ROWS), output)
 
     async def _work(self, engine: Engine, group: Group) -> None:
         output, _ = group

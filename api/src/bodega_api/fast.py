@@ -10,6 +10,7 @@ Requests that arrive while others are computed are computed together: one turn o
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -63,54 +64,92 @@ class Prepared(NamedTuple):
     tail: bytes
 
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@lru_cache(maxsize=64)
+def _headers(generation: int, age_seconds: float) -> Headers:
+    return (*freshness(generation, age_seconds), (b"content-type", b"application/json"))
+
+
+class Asked(NamedTuple):
+    """A plain request that was read: what it asks of which engine, and when."""
+
+    prepared: Prepared
+    engine: Engine
+    lane: Lane
+    columns: Columns
+    rows: int
+    heard: Heard
+    began: float
+
+    def body(self, predictions: list[Any] | None) -> bytes | None:
+        """Return the body of the answer, or None where the long way has to find one."""
+        try:
+            return None if predictions is None else self.prepared.head + orjson.dumps(predictions) + self.prepared.tail
+        except orjson.JSONEncodeError:  # an integer beyond 64 bits
+            return None
+
+    def headers(self) -> Headers:
+        """Return the headers of the answer, but for the one that tells its length."""
+        generation, age_seconds = self.prepared.recalled.heard(self.heard)
+        return _headers(generation, round(age_seconds, 1))
+
+    def observe(self) -> bool:
+        """Count the request as answered; tell whether the model shall be asked too."""
+        self.engine.tally.seconds.observe(perf_counter() - self.began)
+        return self.engine.quick and self.engine.is_due()
+
+
 class FastPath:
-    """An ASGI application before another one, which answers what it can."""
+    """What answers plain requests: as an ASGI application before another one, and for connections (`protocol`)."""
 
     def __init__(self, app: FastAPI) -> None:
         self._routes: Routes = app.state.routes
         self._loaded: LoadedVersions[Engine] = app.state.loaded
         self._calls: Calls = app.state.calls
-        self._most_rows: int = app.state.settings.max_rows
+        self._batch_rows: int = app.state.settings.max_rows
+        self._most_rows: int = min(self._batch_rows, MOST_ROWS)
         self._max_body: int = min(app.state.settings.max_body_bytes, MOST_BODY_BYTES)
         self._questions: dict[bytes, Question | None] = {}
         self._lanes: WeakKeyDictionary[Engine, Lane] = WeakKeyDictionary()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> Receive | None:
         """Answer a request and return None; or return what reads its body, for whoever goes the long way with it."""
-        question = self._question(scope["query_string"])
-        if question is None or not self._is_plain(scope["headers"]):
+        question = self.question(scope["query_string"], scope["headers"])
+        if question is None:
             return receive
-        began = perf_counter()
         message = await receive()
         if message.get("more_body") or message["type"] != "http.request":
             return _again(message, receive)
-        try:
-            found = await self._predict(question, message["body"])
-        except BodegaError as exc:
-            scope[FOUND_ERROR], found = exc, None
-        except Exception:
-            log.exception("The fast path failed, and the long way is taken")
-            found = None
-        if found is None:
+        asked = self.read(question, message["body"])
+        if asked is None:
             return _again(message, receive)
-        await send({"type": "http.response.start", "status": 200, "headers": found.headers})
-        await send({"type": "http.response.body", "body": found.body})
-        found.engine.tally.seconds.observe(perf_counter() - began)
-        if found.engine.quick and found.engine.is_due():  # behind the answer, which does not wait for it
-            await self._compare(found)
+        try:
+            predictions = await asked.lane.ask(asked.engine, asked.columns, asked.rows, asked.prepared.output)
+        except BodegaError as exc:
+            scope[FOUND_ERROR], predictions = exc, None
+        body = asked.body(predictions)
+        if predictions is None or body is None:
+            return _again(message, receive)
+        headers = [*asked.headers(), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        if asked.observe():  # behind the answer, which does not wait for it
+            await self.compare(asked, predictions)
         return None
 
-    def _question(self, query: bytes) -> Question | None:
+    def question(self, query: bytes, headers: list[tuple[bytes, bytes]]) -> Question | None:
+        """Return what a request asks, or None if it is not plain: short JSON that asks for nothing else."""
         try:
-            return self._questions[query]
+            question = self._questions[query]
         except KeyError:
             question = _read_query(query)
             if len(self._questions) < MOST_QUESTIONS:
                 self._questions[query] = question
-            return question
+        return question if question is not None and self._is_plain(headers) else None
 
     def _is_plain(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Tell whether a request says that it is short JSON, and asks for nothing else."""
         size = -1
         for name, value in headers:
             if name == b"content-length":
@@ -119,32 +158,38 @@ class FastPath:
                 return False
         return 0 < size <= self._max_body
 
-    async def _predict(self, question: Question, body: bytes) -> "Answered | None":
-        heard = self._routes.hear()  # before the choice
-        if heard is None:
+    def read(self, question: Question, body: bytes, *, quick: bool = False) -> Asked | None:
+        """Return what a request asks of which engine (only of a quick one?), or None if memory does not have it all."""
+        began = perf_counter()
+        try:
+            heard = self._routes.hear()  # before the choice
+            prepared = self._prepared(question)
+            if heard is None or prepared is None:
+                return None
+            engine = self._loaded.peek(prepared.key)
+            if engine is None or engine.decoder is None or not (engine.quick if quick else engine.row_wise):
+                return None
+            columns, rows = engine.decoder.decode(body)
+            if rows > self._most_rows:
+                return None
+            return Asked(prepared, engine, self._lane(prepared.key, engine), columns, rows, heard, began)
+        except (LongWayError, DecodeError, UnicodeDecodeError):
             return None
+        except Exception:
+            log.exception("The fast path failed, and the long way is taken")
+            return None
+
+    def _prepared(self, question: Question) -> Prepared | None:
         prepared = question.prepared
         if prepared is None or prepared.epoch != self._routes.epoch:
             prepared = question.prepared = self._prepare(question)
-            if prepared is None:
-                return None
-        engine = self._loaded.peek(prepared.key)
-        if engine is None or engine.decoder is None or not engine.row_wise:
-            return None
+        return prepared
+
+    def _lane(self, key: Key, engine: Engine) -> Lane:
         lane = self._lanes.get(engine)
         if lane is None:
-            lane = self._lanes[engine] = Lane(prepared.key, self._calls, self._most_rows)
-        try:
-            columns, rows = engine.decoder.decode(body)
-        except (LongWayError, DecodeError, UnicodeDecodeError):
-            return None
-        if rows > min(self._most_rows, MOST_ROWS):
-            return None
-        predictions = await lane.ask(engine, columns, rows, prepared.output)
-        if predictions is None:
-            return None
-        answer = prepared.head + orjson.dumps(predictions) + prepared.tail
-        return Answered(prepared, engine, columns, predictions, _headers(prepared, heard, len(answer)), answer)
+            lane = self._lanes[engine] = Lane(key, self._calls, self._batch_rows)
+        return lane
 
     def _prepare(self, question: Question) -> Prepared | None:
         epoch = self._routes.epoch  # before the choice: one that is replaced meanwhile is prepared again
@@ -159,24 +204,13 @@ class FastPath:
         head, tail = around_predictions(recalled.resolution, output, [])
         return Prepared(epoch, key_of(version), recalled, output, head, tail)
 
-    async def _compare(self, it: "Answered") -> None:
+    async def compare(self, asked: Asked, predictions: list[Any]) -> None:
         """Have the model answer too, as it is always called: in a thread, with a deadline."""
+        output = asked.prepared.output
         try:
-            output = it.prepared.output
-            await self._calls.run(it.prepared.key, lambda: it.engine.compare(it.columns, output, it.predictions))
+            await self._calls.run(asked.prepared.key, lambda: asked.engine.compare(asked.columns, output, predictions))
         except BodegaError as exc:
             log.warning("A plan could not be compared with its model: %s", exc.message)
-
-
-class Answered(NamedTuple):
-    """A request that was answered: by what, and what for."""
-
-    prepared: Prepared
-    engine: Engine
-    columns: Columns
-    predictions: list[Any]
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
 
 
 def _read_query(query: bytes) -> Question | None:
@@ -189,14 +223,6 @@ def _read_query(query: bytes) -> Question | None:
         return Question(choice_of(values.get("model"), values.get("version")), values.get("output"))
     except (ValueError, InvalidReferenceError):
         return None
-
-
-def _headers(prepared: Prepared, heard: Heard, length: int) -> list[tuple[bytes, bytes]]:
-    return [
-        *freshness(*prepared.recalled.heard(heard)),
-        (b"content-length", b"%d" % length),
-        (b"content-type", b"application/json"),
-    ]
 
 
 def _again(first: Message, receive: Receive) -> Receive:

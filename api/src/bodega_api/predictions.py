@@ -211,6 +211,6 @@ def _response(spool: Spool, medium: Medium) -> Response:
     return StreamingResponse(spool.chunks(), media_type=media_type, headers={"Content-Length": str(spool.size)})
 
 
-def freshness(generation: int, age_seconds: float) -> list[tuple[bytes, bytes]]:
+def freshness(generation: int, age_seconds: float) -> tuple[tuple[bytes, bytes], ...]:
     """Return the headers that tell how fresh the choice of the version is, as ASGI sends them."""
-    return [(b"bodega-generation", b"%d" % generation), (b"bodega-snapshot-age", b"%.1f" % age_seconds)]
+    return (b"bodega-generation", b"%d" % generation), (b"bodega-snapshot-age", b"%.1f" % age_seconds)
