@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from bodega_db import migrate
 from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError
 from bodega_db.store import ModelStore
+from bodega_db.tables import HEAD
 from penguins import classifier, example
 
 
@@ -47,7 +48,7 @@ def test_the_program_expects_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(migrate.migrations_folder()))
 
-    assert ScriptDirectory.from_config(config).get_heads() == [migrate.HEAD]
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
 def test_an_upgrade_without_anything_to_do_changes_nothing(database_url: str) -> None:
@@ -57,7 +58,7 @@ def test_an_upgrade_without_anything_to_do_changes_nothing(database_url: str) ->
     migrate.upgrade(database_url)
 
     assert leftovers(database_url) == before
-    assert migrate.current_revision(database_url) == migrate.HEAD
+    assert migrate.current_revision(database_url) == HEAD
 
 
 def start_upgrade(url: str) -> "subprocess.Popen[bytes]":
@@ -72,7 +73,7 @@ def test_two_deployments_may_migrate_at_the_same_moment(empty_database_url: str)
     deployments = [start_upgrade(empty_database_url) for _ in range(2)]
 
     assert [deployment.wait(60) for deployment in deployments] == [0, 0]
-    assert migrate.current_revision(empty_database_url) == migrate.HEAD
+    assert migrate.current_revision(empty_database_url) == HEAD
 
 
 def test_a_migration_may_take_longer_than_a_statement_may(
@@ -88,7 +89,7 @@ def test_a_migration_may_take_longer_than_a_statement_may(
         other.rollback()
 
         migration.result(timeout=60)
-    assert migrate.current_revision(empty_database_url) == migrate.HEAD
+    assert migrate.current_revision(empty_database_url) == HEAD
 
 
 def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(

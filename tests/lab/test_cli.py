@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bodega_db import migrate
+from bodega_db.tables import HEAD
 
 BODEGA = str(Path(sys.executable).with_name("bodega"))
 HEAVY = {"alembic", "jupyterlab", "numpy", "pandas", "psycopg", "pydantic", "rich", "sklearn", "sqlalchemy"}
@@ -98,7 +99,7 @@ def test_migrate_brings_a_configured_database_to_the_schema(bodega: Run, empty_d
     runs = [bodega("migrate", BODEGA_DATABASE_URL=empty_database_url) for _ in range(2)]
 
     assert [done.returncode for done in runs] == [0, 0], runs
-    assert migrate.current_revision(empty_database_url) == migrate.HEAD
+    assert migrate.current_revision(empty_database_url) == HEAD
 
 
 def test_migrate_makes_the_catalog_of_a_checkout(bodega: Run, home: Path) -> None:

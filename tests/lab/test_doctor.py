@@ -20,6 +20,7 @@ from bodega_db.doctor import CHECKS, examine
 from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.findings import State
 from bodega_db.roles import ADMIN, API, LAB, RIGHTS, apply_roles
+from bodega_db.tables import HEAD
 from bodega_db.volume_checks import Space, judge_space
 from conftest import create_database
 from sqlalchemy.engine import make_url
@@ -68,7 +69,7 @@ def test_a_store_that_is_well(two: ModuleType, ask_doctor: AskDoctor, volume: Pa
     assert findings["database"]["figures"]["major"] >= 15
     assert 0 < findings["database"]["figures"]["round_trip_ms"] < 1000
     assert abs(findings["clock"]["figures"]["ahead_s"]) < 1
-    assert findings["migrations"]["figures"] == {"found": migrate.HEAD, "expected": migrate.HEAD}
+    assert findings["migrations"]["figures"] == {"found": HEAD, "expected": HEAD}
     assert findings["rights"]["figures"]["role"] == "owner"
     assert findings["volume"]["figures"]["uid"] == os.geteuid()
     assert findings["marker"]["figures"]["store"] in (volume / "bodega-store.json").read_text()

@@ -13,7 +13,7 @@ from bodega_db import catalog
 from bodega_db.environment import SKLEARN, minor
 from bodega_db.errors import CatalogNotMigratedError, EnvironmentMismatchError
 from bodega_db.findings import Finding, State, judge
-from bodega_db.migrate import HEAD
+from bodega_db.tables import HEAD
 
 OLDEST_SERVER = 15
 SAMPLES = 5  # of which the quickest says most: the others waited for something

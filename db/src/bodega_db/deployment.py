@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from bodega_db import ownership
 from bodega_db.engine import create_catalog_engine, translate_errors
 from bodega_db.errors import BodegaError, SettingsError
-from bodega_db.migrate import HEAD, upgrade
+from bodega_db.migrate import upgrade
 from bodega_db.roles import apply_roles
 from bodega_db.settings import Settings
+from bodega_db.tables import HEAD
 
 ROLES = Path("/run/roles")  # one folder for each role, with the secret that its own service has
 URL = "bodega_database_url"

@@ -11,8 +11,6 @@ from alembic.runtime.migration import MigrationContext
 from bodega_db.engine import create_catalog_engine, translate_errors
 from bodega_db.errors import SettingsError
 
-HEAD = "0005"  # what this program expects; a test holds it to be the newest migration
-
 
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Apply the migrations that are missing, up to a revision; none missing is no change."""

@@ -22,7 +22,6 @@ from bodega_db.formats import Policy, measure
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
 from bodega_db.manifests import Manifests
-from bodega_db.migrate import HEAD
 from bodega_db.records import (
     Changes,
     Digest,
@@ -38,6 +37,7 @@ from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
 from bodega_db.search import find_page, read_search
 from bodega_db.settings import Settings
+from bodega_db.tables import HEAD
 from bodega_db.upkeep import UpkeepVerbs
 from bodega_db.watching import Tell, Watcher
 
