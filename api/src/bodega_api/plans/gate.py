@@ -19,7 +19,7 @@ Predict = Callable[[Columns, str], list[Any]]
 
 RELATIVE_TOLERANCE = 1e-12
 CALM_ROWS = 200
-# Asked for one by one, of the model too, which takes milliseconds for each: a load shall not take seconds longer.
+# The model is asked too, which takes milliseconds for each call: a load shall not take seconds longer.
 WILD_ROWS, ALONE = 24, 8
 CALM_NUMBERS = (0.0, -0.0, 1.0, -1.0, 5e-324, -1e-310, 1e-17)
 WILD_NUMBERS = (2.0**53, 1e20, -1e38, 3.5e38, 1e300, -1.7e308)
@@ -38,11 +38,12 @@ def check_plan(plan: Plan, runner: Runner, golden: Golden) -> None:
     dice = random.Random(1)  # noqa: S311 (the same rows at every load)
     usual = [dict(zip(golden.inputs, values, strict=True)) for values in zip(*golden.inputs.values(), strict=True)]
     calm = usual + calm_rows(runner.signature, usual, dice)
-    single = dice.sample(calm, min(ALONE, len(calm))) + _wild(runner.signature, usual, dice)
+    alone = [[row] for row in dice.sample(calm, min(ALONE, len(calm)))]
+    wild = _wild(runner.signature, usual, dice)
     with np.errstate(all="ignore"):  # as in a plan: the model too says in its answer what overflowed
         for output in runner.signature.outputs:
             _check_golden(plan, golden.inputs, output)
-            for rows in (calm, *([row] for row in single)):
+            for rows in filter(None, (calm, wild, *alone)):
                 columns = {name: [row[name] for row in rows] for name in golden.inputs}
                 _compare(output, answers_of(runner.predict, columns, output), answers_of(plan.predict, columns, output))
 
