@@ -2,9 +2,12 @@
 
 import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -84,6 +87,57 @@ def test_a_fork_shares_the_process_and_survives_its_end(
     assert list(children()) == parents
     rehearsal.close()
     assert in_forks(1, lambda: rehearse(rehearsal, store, version)) == [0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where forking is not safe the process is started")
+def test_a_program_that_begins_forks_the_process_from_itself(database_url: str, volume: Path, version: Version) -> None:
+    """It answers at once, is told nothing of the program's folders and files, and is replaced when it dies."""
+    script = FORKING.format(url=database_url, volume=str(volume), model=version.model)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(volume)},
+        cwd=volume,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["alike", "served", "served", "gone"], "")
+
+
+FORKING = """
+import os, signal, time
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+from bodega_db.rehearsal import shared_rehearsal
+from bodega_db.settings import Settings
+from bodega_db.store import ModelStore
+
+file = open("here", "w")
+shared_rehearsal().fork()
+(kept,) = psutil.Process().children()
+while kept.cwd() != "/":
+    time.sleep(0.01)
+assert os.getsid(kept.pid) == os.getpgid(kept.pid) == kept.pid
+assert "here" not in [Path(each.path).name for each in kept.open_files()]
+assert kept.exe() == psutil.Process().exe() and kept.cmdline() == psutil.Process().cmdline()
+print("alike")
+
+def serve():
+    with closing(ModelStore.connect(Settings.read(database_url="{url}", models=Path("{volume}")))) as store:
+        store.open(store.resolve("{model}").version, rehearse=True)
+    print("served")
+
+serve()
+os.kill(kept.pid, signal.SIGKILL)
+kept.wait(10)
+serve()
+(kept,) = psutil.Process().children()
+shared_rehearsal().close()
+print("gone" if not kept.is_running() else "there")
+"""
 
 
 def children() -> Iterator[psutil.Process]:

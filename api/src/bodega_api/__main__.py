@@ -24,7 +24,7 @@ def make_app() -> "FastAPI":
     """Make the app with the settings of the environment, for any ASGI server: `uvicorn --factory` calls this."""
     settings = Settings.read()
     with contextlib.suppress(OSError):  # whoever needs it will be told
-        shared_rehearsal().start()  # it imports scikit-learn while this process imports the framework
+        shared_rehearsal().start()  # unless `main` has forked it
     from bodega_api.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -37,6 +37,9 @@ def make_app() -> "FastAPI":
 def main() -> None:
     """Serve until a signal ends it; settings that cannot be read end it at once, with the reason."""
     try:
+        Settings.read()  # what is wrong there is told before anything takes seconds
+        with contextlib.suppress(OSError):
+            shared_rehearsal().fork()  # while there is no thread and no connection yet
         app = make_app()
     except BodegaError as exc:
         sys.exit(str(exc))

@@ -4,13 +4,12 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
-from importlib import import_module
 from importlib.metadata import version
 from threading import Thread
 from typing import Any
 
 from bodega_db.records import Version
-from bodega_db.rehearsal import IMPORTED_AHEAD
+from bodega_db.rehearsal import import_what_models_need
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
@@ -53,8 +52,7 @@ class Application(FastAPI):
 
 def import_libraries() -> None:
     """Import what models need, so that the first load need not: most of them are pipelines of scikit-learn."""
-    for name in IMPORTED_AHEAD:
-        import_module(name)
+    import_what_models_need()
     import_families()
     set_libraries_aside()
 

@@ -3,7 +3,8 @@
 A process that has scikit-learn imported takes seconds to start, so one is kept that has imported it and done nothing
 else. For each rehearsal it forks a keeper, and that forks the process that loads, which is as fresh, is limited
 (`limits`) and ends with it; the keeper tells how it ended. Where forking is not safe (macOS) the kept process itself
-rehearses and ends, and a new one is started for the next.
+rehearses and ends, and a new one is started for the next. A program that has just begun may fork the kept process from
+itself instead, and so shares with it what both import.
 
 A request is two descriptors: the artifact, and a line on which both sides write one line of JSON.
 """
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -54,7 +55,7 @@ class Rehearsal:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._socket: socket.socket | None = None
         self._owner = os.getpid()
 
@@ -90,6 +91,18 @@ class Rehearsal:
         with self._lock:
             self._connect()
 
+    def fork(self) -> None:
+        """Make the process of this one, which must have no second thread yet; where that is not safe, start it.
+
+        What models need should be imported here before: it is then there for both, once in time and in memory.
+        """
+        import_what_models_need()
+        with self._lock:
+            if not FORKS:
+                self._connect()
+            elif self._socket is None:
+                self._begin(_fork)
+
     def close(self) -> None:
         """End the process and what it forked."""
         if self._socket is not None:
@@ -97,6 +110,7 @@ class Rehearsal:
         if self._process is not None and self._owner == os.getpid():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()  # a fork that has not left our group yet
             self._process.wait()
         self._process = self._socket = None
 
@@ -135,14 +149,46 @@ class Rehearsal:
     def _connect(self) -> socket.socket:
         if self._socket is not None and self._seems_alive():
             return self._socket
+        return self._begin(_launch)
+
+    def _begin(self, make: "Callable[[int], subprocess.Popen[bytes] | Forked]") -> socket.socket:
         self.close()
         self._owner = os.getpid()
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = _launch(theirs.fileno())
+            self._process = make(theirs.fileno())
         self._socket = ours
         atexit.register(self.close)
         return ours
+
+
+class Forked:
+    """A child that was forked, as far as it can be asked like one of `subprocess`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ended = False
+
+    def poll(self) -> int | None:
+        """Return None while it runs."""
+        return self._wait(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Wait until it has ended."""
+        return self._wait(0)
+
+    def kill(self) -> None:
+        """End it."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _wait(self, options: int) -> int | None:
+        if not self._ended:
+            try:
+                self._ended = os.waitpid(self.pid, options)[0] == self.pid
+            except ChildProcessError:  # somebody else has waited for it
+                self._ended = True
+        return 0 if self._ended else None
 
 
 def _launch(descriptor: int) -> "subprocess.Popen[bytes]":
@@ -155,6 +201,31 @@ def _launch(descriptor: int) -> "subprocess.Popen[bytes]":
         cwd="/",
         start_new_session=True,
     )
+
+
+def _fork(descriptor: int) -> Forked:
+    pid = os.fork()
+    if pid:
+        return Forked(pid)
+    try:
+        _leave_the_caller(descriptor)
+        main(descriptor)
+    finally:
+        os._exit(0)
+
+
+def _leave_the_caller(descriptor: int) -> None:
+    """Keep of the program what a process that `_launch` starts has of it: its output, and the one descriptor."""
+    os.setsid()
+    os.closerange(3, descriptor)
+    os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    given = os.environ.pop("PYTHONPATH", "").split(os.pathsep)
+    folders = {os.getcwd(), *given, *map(os.path.abspath, given)}
+    sys.path[:] = [folder for folder in sys.path if folder not in folders]
+    os.chdir("/")
 
 
 @cache
@@ -176,7 +247,10 @@ def _error(answer: Mapping[str, Any]) -> LoadError:
 
 def main(descriptor: int) -> None:
     """Take requests until the other end is closed."""
-    _import_what_models_need()
+    import_what_models_need()
+    with warnings.catch_warnings(action="ignore"):
+        importlib.import_module("joblib").cpu_count(only_physical_cores=True)  # asks a program, once for all
+    gc.freeze()  # or the first collection of every child would copy all of these modules' memory
     if FORKS:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a keeper, and none stays as a zombie
     connection = socket.socket(fileno=descriptor)
@@ -194,13 +268,10 @@ def main(descriptor: int) -> None:
         os.close(line)
 
 
-def _import_what_models_need() -> None:
+def import_what_models_need() -> None:
     """Import once, in the process that forks, what every rehearsal would have to import again."""
     for module in IMPORTED_AHEAD:
         importlib.import_module(module)
-    with warnings.catch_warnings(action="ignore"):
-        importlib.import_module("joblib").cpu_count(only_physical_cores=True)  # asks a program, once for all
-    gc.freeze()  # or the first collection of every child would copy all of these modules' memory
 
 
 def _fork_keeper(connection: socket.socket, file: int, line: int) -> None:
