@@ -102,7 +102,11 @@ def test_a_program_that_begins_forks_the_process_from_itself(database_url: str, 
         timeout=120,
         check=False,
     )
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["alike", "served", "served", "gone"], "")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (
+        0,
+        ["alike", "served", "refused", "served", "gone"],
+        "",
+    )
 
 
 FORKING = """
@@ -111,6 +115,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
+from bodega_db.errors import NotServableError
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
@@ -125,12 +130,23 @@ assert "here" not in [Path(each.path).name for each in kept.open_files()]
 assert kept.exe() == psutil.Process().exe() and kept.cmdline() == psutil.Process().cmdline()
 print("alike")
 
+def connect(**settings):
+    return closing(ModelStore.connect(Settings.read(database_url="{url}", models=Path("{volume}"), **settings)))
+
 def serve():
-    with closing(ModelStore.connect(Settings.read(database_url="{url}", models=Path("{volume}")))) as store:
+    with connect() as store:
         store.open(store.resolve("{model}").version, rehearse=True)
     print("served")
 
 serve()
+Path("beside.py").write_text("from sklearn.dummy import DummyClassifier\\nclass Own(DummyClassifier): pass")
+import beside
+try:
+    with connect(formats=["joblib"]) as store:
+        store.register(beside.Own().fit([[0.0], [1.0]], [0, 1]), "own", example=[[0.0], [1.0]], format="joblib")
+except NotServableError as exc:
+    assert "beside" in exc.message, exc
+    print("refused")
 os.kill(kept.pid, signal.SIGKILL)
 kept.wait(10)
 serve()

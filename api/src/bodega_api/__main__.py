@@ -24,7 +24,11 @@ def make_app() -> "FastAPI":
     """Make the app with the settings of the environment, for any ASGI server: `uvicorn --factory` calls this."""
     settings = Settings.read()
     with contextlib.suppress(OSError):  # whoever needs it will be told
-        shared_rehearsal().start()  # unless `main` has forked it
+        shared_rehearsal().start()
+    return _make(settings)
+
+
+def _make(settings: Settings) -> "FastAPI":
     from bodega_api.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -37,10 +41,10 @@ def make_app() -> "FastAPI":
 def main() -> None:
     """Serve until a signal ends it; settings that cannot be read end it at once, with the reason."""
     try:
-        Settings.read()  # what is wrong there is told before anything takes seconds
-        with contextlib.suppress(OSError):
+        settings = Settings.read()  # what is wrong there is told before anything takes seconds
+        with contextlib.suppress(OSError):  # as above
             shared_rehearsal().fork()  # while there is no thread and no connection yet
-        app = make_app()
+        app = _make(settings)
     except BodegaError as exc:
         sys.exit(str(exc))
     import uvicorn
@@ -49,8 +53,8 @@ def main() -> None:
 
     uvicorn.run(
         app,
-        host=app.state.settings.api_host,
-        port=app.state.settings.api_port,
+        host=settings.api_host,
+        port=settings.api_port,
         http=PredictionProtocol,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,

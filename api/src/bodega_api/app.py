@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Any
 
 from bodega_db.records import Version
-from bodega_db.rehearsal import import_what_models_need
+from bodega_db.rehearsing import import_what_models_need
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
