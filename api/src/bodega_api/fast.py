@@ -129,6 +129,9 @@ class FastPath:
             predictions = await asked.lane.ask(asked.engine, asked.columns, asked.rows, asked.prepared.output)
         except BodegaError as exc:
             scope[FOUND_ERROR], predictions = exc, None
+        except Exception:
+            log.exception("The fast path failed, and the long way is taken")
+            predictions = None
         body = asked.body(predictions)
         if predictions is None or body is None:
             return _again(message, receive)
