@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from bodega_api import administration, choices, health, history, metrics, models, predictions
 from bodega_api.access import logged
+from bodega_api.allocator import Allocator
 from bodega_api.calls import Calls
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
@@ -75,11 +76,12 @@ def create_app(settings: Settings) -> FastAPI:
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
-    tallies = Tallies()
+    tallies, allocator = Tallies(), Allocator()
 
     def open_engine(version: Version) -> Engine:
         tally = tallies.of(version.model, version.number)
-        engine = Engine.start(store.open(version, rehearse=True), version.golden, tally)
+        with allocator.apart():
+            engine = Engine.start(store.open(version, rehearse=True), version.golden, tally)
         set_libraries_aside()
         return engine
 
