@@ -1,15 +1,19 @@
 """Run the API: `python -m bodega_api`, with the settings of the environment."""
 
+import argparse
 import contextlib
 import gc
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bodega_db.errors import BodegaError
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.settings import Settings
+
+from bodega_api.supervisor import CANNOT_START, check_workers, supervise
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -38,20 +42,36 @@ def _make(settings: Settings) -> "FastAPI":
     return create_app(settings)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal ends it; settings that cannot be read end it at once, with the reason."""
+    asked = _parser().parse_args(arguments)
     try:
-        settings = Settings.read()  # what is wrong there is told before anything takes seconds
+        # What is wrong in the settings is told before anything takes seconds.
+        settings = Settings.read(**{name: value for name, value in vars(asked).items() if value is not None})
+        check_workers(settings.workers)
         with contextlib.suppress(OSError):  # as above
             shared_rehearsal().fork()  # while there is no thread and no connection yet
-        app = _make(settings)
+        status = _serve(_make(settings), settings)
     except BodegaError as exc:
         sys.exit(str(exc))
+    sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bodega_api",
+        description="Serve the API with the settings of the environment (BODEGA_...; docs/settings.md).",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="in place of BODEGA_WORKERS")
+    return parser
+
+
+def _serve(app: "FastAPI", settings: Settings) -> int:
     import uvicorn
 
     from bodega_api.protocol import PredictionProtocol
 
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
@@ -60,6 +80,15 @@ def main() -> None:
         server_header=False,
         access_log=False,  # `access` writes it
     )
+    if settings.workers > 1:
+        from bodega_api.app import import_libraries
+
+        import_libraries()  # once in memory for all of them
+        return supervise(config, app.state.siblings, settings.workers, GRACE_SECONDS)
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else CANNOT_START
 
 
 if __name__ == "__main__":

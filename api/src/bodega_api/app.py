@@ -28,6 +28,8 @@ from bodega_api.plans.compiling import import_families
 from bodega_api.problems import install_problem_handlers
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
+from bodega_api.sharing import SharedArrays
+from bodega_api.siblings import Siblings
 from bodega_api.tallies import Tallies
 from bodega_api.warming import Warming
 
@@ -76,12 +78,18 @@ def create_app(settings: Settings) -> FastAPI:
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
-    tallies, allocator = Tallies(), Allocator()
+    tallies = Tallies()
+    allocator, siblings = Allocator(), Siblings()
+    shared = SharedArrays(siblings)
 
     def open_engine(version: Version) -> Engine:
         tally = tallies.of(version.model, version.number)
+
+        def load(tried: bool) -> Engine:
+            return Engine.start(store.open(version, rehearse=not tried), version.golden, tally)
+
         with allocator.apart():
-            engine = Engine.start(store.open(version, rehearse=True), version.golden, tally)
+            engine = shared.load(version, load)
         set_libraries_aside()
         return engine
 
@@ -93,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         store,
         loaded,
         pause_seconds=settings.scrub_seconds,
-        bytes_per_second=settings.scrub_bytes_per_second,
+        bytes_per_second=max(1, settings.scrub_bytes_per_second // settings.workers),
         quarantine=settings.scrub_quarantine,
     )
 
@@ -129,7 +137,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.calls = calls
     app.state.warming = warming
     app.state.scrub = scrub
-    app.state.metrics = metrics.make_registry(routes, loaded, tallies, calls, scrub)
+    app.state.siblings = siblings
+    app.state.metrics = metrics.make_registry(metrics.Parts(routes, loaded, tallies, calls, scrub), siblings)
     for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:

@@ -1,5 +1,6 @@
 """What the process tells Prometheus: read from its parts when somebody asks, so that no request pays for it."""
 
+import json
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,6 +14,7 @@ from bodega_api.engines import Engine
 from bodega_api.loaded import LoadedVersions
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
+from bodega_api.siblings import Siblings, write_in_memory
 from bodega_api.tallies import Tallies
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
@@ -73,16 +75,45 @@ class Parts(Collector):
             yield GaugeMetricFamily("bodega_catalog_age_seconds", "Since the catalog was heard.", age)
 
 
-def make_registry(
-    routes: Routes, loaded: LoadedVersions[Engine], tallies: Tallies, calls: Calls, scrub: Scrub
-) -> CollectorRegistry:
+class Workers(Collector):
+    """The metrics of all workers of an API, each with its number as a label; of a process that serves alone, as is."""
+
+    def __init__(self, own: Collector, siblings: Siblings) -> None:
+        self._own, self._siblings = own, siblings
+        siblings.answer("metrics", self._tell)
+
+    def collect(self) -> Iterator[Metric]:
+        """Read this process's parts, and ask the others for theirs."""
+        if self._siblings.number is None:
+            yield from self._own.collect()
+            return
+        families = {metric.name: metric for metric in self._numbered()}
+        for file in self._siblings.ask("metrics"):
+            for name, documentation, kind, samples in json.load(file):
+                family = families.setdefault(name, Metric(name, documentation, kind))
+                for sample in samples:
+                    family.add_sample(*sample)
+        yield from families.values()
+
+    def _numbered(self) -> Iterator[Metric]:
+        number = str(self._siblings.number)
+        for metric in self._own.collect():
+            metric.samples = [s._replace(labels={**s.labels, "worker": number}) for s in metric.samples]
+            yield metric
+
+    def _tell(self, _: str) -> int:
+        told = [(m.name, m.documentation, m.type, [sample[:3] for sample in m.samples]) for m in self._numbered()]
+        return write_in_memory(json.dumps(told).encode())
+
+
+def make_registry(own: Collector, siblings: Siblings) -> CollectorRegistry:
     """Make the registry of one app: a process may have several."""
     registry = CollectorRegistry()
-    registry.register(Parts(routes, loaded, tallies, calls, scrub))
+    registry.register(Workers(own, siblings))
     return registry
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}})
 def metrics(request: Request) -> Response:
-    """Tell Prometheus how this process is."""
+    """Tell Prometheus how this process is, and the workers beside it."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)

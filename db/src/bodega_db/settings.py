@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     load_seconds: float = Field(
         default=120, gt=0, le=3600, description="how long loading a model may take in the process that tries it"
     )
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="processes of the API that serve")
     cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
     keep_warm: bool = Field(
         default=False,
