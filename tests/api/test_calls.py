@@ -70,6 +70,11 @@ def ask(api: ApiProcess, model: str, mood: float = 40.0) -> httpx2.Response:
     return api.predict({"rows": [ROW | {"bill_length_mm": mood}]}, model=model)
 
 
+def test_garbage_is_collected_once_the_api_serves(api: ApiProcess) -> None:
+    """While it imports, none is looked for."""
+    ask(api, "moody", moods.TIDY).raise_for_status()
+
+
 @pytest.mark.parametrize(
     ("mood", "status", "slug"),
     [

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -136,7 +137,7 @@ def supervised(work: str) -> "Iterator[subprocess.Popen[bytes]]":
 import os, signal, sys, time
 from bodega_api.supervisor import Supervisor
 def work(number, line):
-    {work}
+{textwrap.indent(work, "    ")}
 sys.exit(Supervisor(work, 2, grace=1, before_end=lambda: None).run())
 """
     command = [sys.executable, "-c", script]
@@ -172,6 +173,24 @@ def test_a_worker_that_fails_at_once_is_not_started_again_at_once() -> None:
         said, errors = process.communicate(timeout=30)
     assert 2 <= said.count(b"1\n") <= 4
     assert b"RuntimeError: no" in errors
+
+
+def test_a_worker_that_ends_with_unread_questions_ends_nobody_else() -> None:
+    work = """
+if number == 1:
+    import socket
+    for _ in range(5):
+        socket.send_fds(line, [b"question"], [line.fileno()])
+        time.sleep(0.3)
+    time.sleep(60)
+time.sleep(1)
+os.write(1, b"the second ends\\n")
+return 0
+"""
+    with supervised(work) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(3)] == [b"the second ends\n"] * 3
+        assert process.poll() is None
 
 
 # --- starting ------------------------------------------------------------------------------------------------

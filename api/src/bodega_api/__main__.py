@@ -45,6 +45,7 @@ def _make(settings: Settings) -> "FastAPI":
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal ends it; settings that cannot be read end it at once, with the reason."""
     asked = _parser().parse_args(arguments)
+    gc.disable()  # until `_serve`: what is imported is no garbage, and looking for some takes a quarter of the time
     try:
         # What is wrong in the settings is told before anything takes seconds.
         settings = Settings.read(**{name: value for name, value in vars(asked).items() if value is not None})
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(app: "FastAPI", settings: Settings) -> int:
     import uvicorn
 
+    from bodega_api.app import import_libraries
     from bodega_api.protocol import PredictionProtocol
 
     config = uvicorn.Config(
@@ -80,10 +82,10 @@ def _serve(app: "FastAPI", settings: Settings) -> int:
         server_header=False,
         access_log=False,  # `access` writes it
     )
+    gc.freeze()
+    gc.enable()
+    import_libraries()
     if settings.workers > 1:
-        from bodega_api.app import import_libraries
-
-        import_libraries()  # once in memory for all of them
         return supervise(config, app.state.siblings, settings.workers, GRACE_SECONDS)
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):

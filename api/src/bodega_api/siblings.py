@@ -49,7 +49,7 @@ class Siblings:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
-            with theirs:
+            with theirs, contextlib.suppress(ConnectionError):  # without a supervisor nobody answers
                 socket.send_fds(self._line, [question.encode()], [theirs.fileno()])
             until = time.monotonic() + PATIENCE
             while file := _next_file(ours, until):
@@ -70,7 +70,10 @@ class Siblings:
 
     def _listen(self, line: socket.socket, orphaned: Callable[[], None]) -> None:
         while True:
-            question, descriptors, _, _ = socket.recv_fds(line, LONGEST, 1)
+            try:
+                question, descriptors, _, _ = socket.recv_fds(line, LONGEST, 1)
+            except ConnectionError:  # the supervisor ended, and had not read all questions
+                descriptors = []
             if not descriptors:
                 orphaned()
                 return

@@ -197,7 +197,10 @@ class Supervisor:
         return None if moment == math.inf else max(0.0, moment - time.monotonic())
 
     def _pass_on(self, worker: Worker) -> None:
-        question, descriptors, _, _ = socket.recv_fds(worker.line, LONGEST, 1)
+        try:
+            question, descriptors, _, _ = socket.recv_fds(worker.line, LONGEST, 1)
+        except ConnectionError:  # it ended, and had not read all questions
+            return
         for reply in descriptors:
             for sibling in self._workers.values():
                 if sibling is not worker:

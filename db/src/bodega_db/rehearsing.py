@@ -43,9 +43,11 @@ IMPORTED_AHEAD = (
 
 def main(descriptor: int) -> None:
     """Take requests until the other end is closed."""
+    gc.disable()  # what is imported is no garbage
     import_what_models_need()
     with warnings.catch_warnings(action="ignore"):
         importlib.import_module("joblib").cpu_count(only_physical_cores=True)  # asks a program, once for all
+    gc.enable()
     gc.freeze()  # or the first collection of every child would copy all of these modules' memory
     if FORKS:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a keeper, and none stays as a zombie
