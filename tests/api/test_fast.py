@@ -106,7 +106,7 @@ def test_what_is_plain_is_decoded(body: dict[str, Any]) -> None:
     ("column", "plain"),
     [
         (Column("x", Kind.DATETIME, "datetime64[ns]"), False),
-        (Column("x", Kind.NUMBER, "float32"), False),
+        (Column("x", Kind.NUMBER, "float32"), True),
         (Column("x", Kind.INTEGER, "uint64"), False),
         (Column("x", Kind.CATEGORY, "category", categories=(1, 2)), False),
         (Column('so "quoted"', Kind.NUMBER, "float64"), False),

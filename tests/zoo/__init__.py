@@ -5,12 +5,13 @@ models that Bodega turns away, with the error it must give. Each is fitted on fi
 """
 
 from zoo.classifiers import CLASSIFIERS
+from zoo.ensembles import ENSEMBLES
 from zoo.others import OTHERS, TEXTS
 from zoo.parts import Fitted, Refused, Specimen, answer
 from zoo.refused import REFUSED
 from zoo.regressors import REGRESSORS
 from zoo.tables import TABLES
 
-SPECIMENS: list[Specimen] = [*TABLES, *CLASSIFIERS, *REGRESSORS, *OTHERS, *TEXTS]
+SPECIMENS: list[Specimen] = [*TABLES, *CLASSIFIERS, *REGRESSORS, *ENSEMBLES, *OTHERS, *TEXTS]
 
 __all__ = ["REFUSED", "SPECIMENS", "Fitted", "Refused", "Specimen", "answer"]

@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 
 from bodega_api.validation import EXACT_FLOAT
 
+FLOATS = ("float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64")
 
 
@@ -105,7 +106,7 @@ def _text(column: Column) -> Any:
 
 def _number(column: Column) -> Any:
     # Beyond 2^53 a number in JSON may not be the one that is meant: the long way looks at its digits.
-    return Annotated[float, Meta(gt=-EXACT_FLOAT, lt=EXACT_FLOAT)] if column.dtype == "float64" else None
+    return Annotated[float, Meta(gt=-EXACT_FLOAT, lt=EXACT_FLOAT)] if column.dtype in FLOATS else None
 
 
 def _integer(column: Column) -> Any:

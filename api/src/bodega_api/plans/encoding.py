@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from bodega_api.plans.registry import Array, AsideError, Block, NoPlanError, Transform, transformer
+from bodega_api.plans.registry import Array, AsideError, Block, Transform, transformer
 from bodega_api.plans.tables import Table
 
 UNKNOWN = "no category has this name"
@@ -67,9 +67,8 @@ def _values(block: Block, place: int) -> list[Any]:
 def _widths(encoder: Any) -> list[int]:
     if isinstance(encoder, OneHotEncoder):
         return [int(width) for width in encoder._n_features_outs]
-    if isinstance(encoder, TargetEncoder) and encoder.target_type_ == "multiclass":
-        raise NoPlanError("TargetEncoder has several classes")
-    return [1] * len(encoder.categories_)
+    several = isinstance(encoder, TargetEncoder) and encoder.target_type_ == "multiclass"
+    return [len(encoder.classes_) if several else 1] * len(encoder.categories_)
 
 
 def _ask_for_each(encoder: Any, place: int, where: slice) -> Codes:

@@ -12,20 +12,22 @@ from bodega_api.plans.tables import Table, Values
 def plan_simple_imputer(imputer: SimpleImputer) -> Transform:
     """Plan an imputer of NaN: each column's own value in place of what is missing."""
     # Whether it takes None or NaN for missing, the gate finds out: in a table there is only one of them.
-    if not pd.isna(imputer.missing_values) or imputer.add_indicator:
-        raise NoPlanError("SimpleImputer looks for a value of its own, or adds indicators")
+    if not pd.isna(imputer.missing_values):
+        raise NoPlanError("SimpleImputer looks for a value of its own")
     fill = imputer.statistics_
     if pd.isna(fill).any():
         raise NoPlanError("SimpleImputer leaves out a column that was empty")
+    marked = imputer.indicator_.features_ if imputer.add_indicator else None
 
     def transform(block: Block) -> Block:
         if isinstance(block, Table) and any(isinstance(column, list) for column in block.columns.values()):
-            if not all(isinstance(column, list) for column in block.columns.values()):
-                raise NoPlanError("SimpleImputer takes numbers and text together")
+            if marked is not None or not all(isinstance(column, list) for column in block.columns.values()):
+                raise NoPlanError("SimpleImputer takes numbers and text together, or marks where text is missing")
             pairs = zip(block.columns.items(), fill.tolist(), strict=True)
             return Table({name: _fill(column, value) for (name, column), value in pairs})
         matrix = block.matrix() if isinstance(block, Table) else block
-        return fill_matrix(matrix, fill)
+        filled = fill_matrix(matrix, fill)
+        return filled if marked is None else np.hstack([filled, np.isnan(matrix[:, marked])])
 
     return transform
 

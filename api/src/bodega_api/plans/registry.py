@@ -70,10 +70,11 @@ def plan_methods(estimator: Any) -> Methods:
     make = _predictors.get(type(estimator))
     if make is not None:
         return make(estimator)
+    methods: Methods = {}
     if type(estimator) in _transformers:
-        return {"transform": _transformers[type(estimator)](estimator)}
-    names = [name for name in METHODS if hasattr(estimator, name)]
-    return {name: ask_itself(estimator, name) for name in names}
+        methods["transform"] = _transformers[type(estimator)](estimator)
+    others = [name for name in METHODS if name not in methods and hasattr(estimator, name)]
+    return methods | {name: ask_itself(estimator, name) for name in others}
 
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")

@@ -44,7 +44,7 @@ def readers(signature: Signature) -> dict[str, Read] | None:
     """Return what reads each column of a signature from JSON values, or None if one is of a kind without a plan."""
     if signature.container is Container.TEXTS:
         return None
-    if signature.container is Container.ARRAY and signature.array_dtype != "float64":
+    if signature.container is Container.ARRAY and signature.array_dtype not in ("float64", "float32", "int64"):
         return None
     found = {column.name: _reader(column) for column in signature.columns}
     if None in found.values():
@@ -55,8 +55,12 @@ def readers(signature: Signature) -> dict[str, Read] | None:
 def _reader(column: Column) -> Read | None:
     if column.kind in (Kind.STRING, Kind.CATEGORY) and column.dtype in ("str", "object", "category"):
         return list
+    if column.kind is Kind.DATETIME:
+        return list  # as text, for a model that leaves it out
     if column.kind is Kind.NUMBER and column.dtype == "float64":
         return _numbers
+    if column.kind is Kind.NUMBER and column.dtype == "float32":
+        return _singles
     if column.kind is Kind.INTEGER and column.dtype == "int64":
         return _integers
     if column.kind is Kind.BOOLEAN and column.dtype == "bool" and not column.nullable:
@@ -66,6 +70,10 @@ def _reader(column: Column) -> Read | None:
 
 def _numbers(values: Sequence[Any]) -> Array:
     return np.array(values, dtype=np.float64)  # numpy reads None as NaN
+
+
+def _singles(values: Sequence[Any]) -> Array:
+    return np.array(values, dtype=np.float32)
 
 
 def _integers(values: Sequence[Any]) -> Array:

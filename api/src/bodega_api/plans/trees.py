@@ -1,5 +1,6 @@
 """Trees and forests of them: scikit-learn's compiled trees, on float32 as it makes it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,31 @@ def _allows_gaps(tree: Any) -> bool:
 @predictor(DecisionTreeClassifier, ExtraTreeClassifier)
 def plan_tree_classifier(model: Any) -> Methods:
     """Take the shares of the classes in the leaf."""
-    _refuse_targets(model)
-    tree, gaps, classes, count = model.tree_, _allows_gaps(model), model.classes_, model.n_classes_
+    tree, gaps, counts = model.tree_, _allows_gaps(model), np.atleast_1d(model.n_classes_).tolist()
+    return _classifier(model, lambda block: _by_target(tree.predict(singles(block, gaps=gaps)), counts))
 
-    def predict_proba(block: Block) -> Array:
-        return tree.predict(singles(block, gaps=gaps))[:, :count]  # type: ignore[no-any-return]
 
-    return {"predict": lambda block: classes.take(predict_proba(block).argmax(axis=1)), "predict_proba": predict_proba}
+def _by_target(values: Array, counts: list[int]) -> list[Array]:
+    """Return the shares of the classes of each target."""
+    if len(counts) == 1:
+        return [values[:, : counts[0]]]
+    return [values[:, place, :count] for place, count in enumerate(counts)]
+
+
+def _classifier(model: Any, shares: Callable[[Block], list[Array]]) -> Methods:
+    """Return the methods of a model of one target, or of several, from the shares of the classes of each."""
+    if model.n_outputs_ == 1:
+        classes = model.classes_
+        return {
+            "predict": lambda block: classes.take(shares(block)[0].argmax(axis=1)),
+            "predict_proba": lambda block: shares(block)[0],
+        }
+
+    def predict(block: Block) -> Array:
+        found = [of.take(share.argmax(axis=1)) for of, share in zip(model.classes_, shares(block), strict=True)]
+        return np.stack(found, axis=1)
+
+    return {"predict": predict, "predict_proba": shares}
 
 
 @predictor(DecisionTreeRegressor, ExtraTreeRegressor)
@@ -55,19 +74,19 @@ def plan_tree_regressor(model: Any) -> Methods:
 @predictor(RandomForestClassifier, ExtraTreesClassifier)
 def plan_forest_classifier(model: Any) -> Methods:
     """Take the mean of the trees' shares, added up in their order."""
-    _refuse_targets(model)
-    trees, gaps, classes = [e.tree_ for e in model.estimators_], _allows_gaps(model.estimators_[0]), model.classes_
-    count = model.n_classes_
+    trees, gaps = [e.tree_ for e in model.estimators_], _allows_gaps(model.estimators_[0])
+    counts = np.atleast_1d(model.n_classes_).tolist()
+    shape = (max(counts),) if len(counts) == 1 else (len(counts), max(counts))
 
-    def predict_proba(block: Block) -> Array:
+    def shares(block: Block) -> list[Array]:
         matrix = singles(block, gaps=gaps)
-        total = np.zeros((len(matrix), count))
+        total = np.zeros((len(matrix), *shape))
         for tree in trees:
-            total += tree.predict(matrix)[:, :count]
+            total += tree.predict(matrix)
         total /= len(trees)
-        return total
+        return _by_target(total, counts)
 
-    return {"predict": lambda block: classes.take(predict_proba(block).argmax(axis=1)), "predict_proba": predict_proba}
+    return _classifier(model, shares)
 
 
 @predictor(RandomForestRegressor, ExtraTreesRegressor)
@@ -84,11 +103,6 @@ def plan_forest_regressor(model: Any) -> Methods:
         return total if targets > 1 else total[:, 0]
 
     return {"predict": predict}
-
-
-def _refuse_targets(model: Any) -> None:
-    if model.n_outputs_ > 1:
-        raise NoPlanError(f"{type(model).__name__} has several targets")
 
 
 @predictor(GradientBoostingClassifier, GradientBoostingRegressor)
