@@ -22,7 +22,8 @@ HEADER, IS_MMAPPED = 16, 2
 
 def is_glibc() -> bool:
     """Tell whether this process has the allocator that is meant here; any other one does as it likes."""
-    return sys.platform == "linux" and bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    name = "CS_GNU_LIBC_VERSION"
+    return sys.platform == "linux" and name in os.confstr_names and bool(os.confstr(name))
 
 
 class Allocator:
