@@ -228,3 +228,18 @@ def test_a_lab_that_is_killed_comes_back(trained: Deployment) -> None:
 
     assert trained.containers("lab")[0]["RestartCount"] == 1
     assert re.match(r"bodega \d", trained.execute("lab", "bodega", "--version"))
+
+
+def test_several_workers_serve_in_one_container(trained: Deployment) -> None:
+    """They are forked, load and answer as confined as one does, and whichever is asked tells of all."""
+    with (trained.folder / ".env").open("a") as file:
+        file.write("BODEGA_WORKERS=2\n")
+    trained.up("api")
+    answered: set[str] = set()
+    until = time.monotonic() + 60
+    while answered != {"1", "2"}:
+        assert time.monotonic() < until
+        with trained.client() as client:  # a connection of its own, which goes to either
+            assert predict(client).status_code == 200
+            told = client.get("/metrics").raise_for_status().text
+        answered = set(re.findall(r'^bodega_prediction_seconds_count\{.*worker="(\d)".*\}', told, re.MULTILINE))
