@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from bodega_db.files import SEALS
+from bodega_db.files import SEALS, seal
 from bodega_db.records import VersionSummary
 
 from bodega_api.allocator import LARGE, own_mapping
@@ -47,7 +47,7 @@ class Span(NamedTuple):
     size: int
 
     def bytes(self) -> "ctypes.Array[ctypes.c_char]":
-        """Return what is there; not a copy."""
+        """Return what is there, not a copy of it."""
         return (ctypes.c_char * self.size).from_address(self.address)
 
 
@@ -146,7 +146,8 @@ def make_pages(key: str, spans: Sequence[Span]) -> Pages:
         file.write(sizes.tobytes().ljust(_whole(sizes.nbytes), b"\0"))
         for span in spans:
             file.write(span.bytes())
-    fcntl.fcntl(pages.fd, fcntl.F_ADD_SEALS, SEALS)
+        file.flush()
+        seal(file)
     return pages
 
 

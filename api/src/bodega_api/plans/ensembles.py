@@ -9,7 +9,16 @@ from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassi
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
 from bodega_api.plans.composition import to_matrix
-from bodega_api.plans.registry import Array, Block, Method, Methods, NoPlanError, plan_methods, predictor
+from bodega_api.plans.registry import (
+    Array,
+    Block,
+    Method,
+    Methods,
+    NoPlanError,
+    ask_itself_all,
+    plan_methods,
+    predictor,
+)
 
 
 def ask_each(estimators: Sequence[Any], name: str) -> Callable[[Block], list[Any]]:
@@ -79,7 +88,7 @@ def _plan_hard(model: VotingClassifier) -> Methods:
 def plan_stacking(model: Any) -> Methods:
     """Have the last model answer for what the others answer."""
     if isinstance(getattr(model, "_label_encoder", None), list):
-        raise NoPlanError(f"{type(model).__name__} has several targets")
+        return ask_itself_all(model)  # several targets
     transform = _stack(model)
     last = plan_methods(model.final_estimator_)
     methods: Methods = {name: _after(transform, method) for name, method in last.items()}
@@ -126,28 +135,29 @@ def plan_multi_output(model: Any) -> Methods:
 @predictor(CalibratedClassifierCV)
 def plan_calibrated(model: CalibratedClassifierCV) -> Methods:
     """Take the mean of the calibrated probabilities."""
+    if not all(part.method in ("sigmoid", "isotonic") for part in model.calibrated_classifiers_):
+        return ask_itself_all(model)
     parts, classes = [_calibrated(part) for part in model.calibrated_classifiers_], model.classes_
 
     def predict_proba(block: Block) -> Array:
-        total: Array = np.zeros(())
-        for part in parts:
-            total = total + part(block)
-        return total / len(parts)
+        first, *others = parts
+        total = first(block)
+        for part in others:
+            total += part(block)
+        return total / len(parts)  # type: ignore[no-any-return]
 
     return {"predict": lambda block: classes[predict_proba(block).argmax(axis=1)], "predict_proba": predict_proba}
 
 
 def _calibrated(part: Any) -> Method:
-    if part.method not in ("sigmoid", "isotonic"):
-        raise NoPlanError(f"a classifier is calibrated by {part.method}")
-    score, count = _score(part.estimator), len(part.classes)
-    places = np.searchsorted(part.classes, part.estimator.classes_) + (count == 2)
-    calibrators = part.calibrators
+    score, count, calibrators = _score(part.estimator), len(part.classes), part.calibrators
+    # Of two classes only the second one has a score.
+    places = [1] if count == 2 else np.searchsorted(part.classes, part.estimator.classes_).tolist()
 
     def probabilities(block: Block) -> Array:
         scores = score(block)
         found = np.zeros((len(scores), count))
-        for place, column, calibrator in zip(places, scores.T, calibrators, strict=False):
+        for place, column, calibrator in zip(places, scores.T, calibrators, strict=True):
             found[:, place] = calibrator.predict(column)
         if count == 2:
             found[:, 0] = 1.0 - found[:, 1]

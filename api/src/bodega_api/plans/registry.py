@@ -70,11 +70,10 @@ def plan_methods(estimator: Any) -> Methods:
     make = _predictors.get(type(estimator))
     if make is not None:
         return make(estimator)
-    methods: Methods = {}
     if type(estimator) in _transformers:
-        methods["transform"] = _transformers[type(estimator)](estimator)
-    others = [name for name in METHODS if name not in methods and hasattr(estimator, name)]
-    return methods | {name: ask_itself(estimator, name) for name in others}
+        transform = _transformers[type(estimator)](estimator)
+        return {"transform": transform} | ask_itself_all(estimator, but="transform")
+    return ask_itself_all(estimator)
 
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
@@ -94,6 +93,11 @@ def ask_itself(estimator: Any, name: str) -> Method:
         return answer.toarray() if hasattr(answer, "toarray") else answer
 
     return ask
+
+
+def ask_itself_all(estimator: Any, *, but: str = "") -> Methods:
+    """Plan an estimator that has no plan of its own, or all of its methods but one."""
+    return {name: ask_itself(estimator, name) for name in METHODS if name != but and hasattr(estimator, name)}
 
 
 def _without_names(estimator: Any) -> Any:
