@@ -15,10 +15,19 @@ from bodega_db import migrate
 from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from extent import ALL
 from psycopg import sql
 
 TEMPLATE = "template_migrated"
 _numbers = count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the second tier out, unless everything is asked for."""
+    sweeps = [] if ALL else [item for item in items if item.get_closest_marker("sweep")]
+    if sweeps:
+        config.hook.pytest_deselected(items=sweeps)
+        items[:] = [item for item in items if item not in sweeps]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
-"""How much of what could be tested is: a sample that ends in minutes, or with `FAULTS=all` everything."""
+"""How much is tested: what ends in minutes, or everything with `./bodega test --all` (`TESTS=all`)."""
 
 import os
 
-ALL = os.environ.get("FAULTS") == "all"
+ALL = os.environ.get("TESTS") == "all"

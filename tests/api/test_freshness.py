@@ -158,7 +158,7 @@ def p99(taken: list[float]) -> float:
 def test_every_process_answers_from_a_change_within_a_second(trio: Trio, capsys: pytest.CaptureFixture[str]) -> None:
     """Of three processes' first answers after each change, 99 of 100 come from the new state within a second.
 
-    Over 60 changes; `FAULTS=all ./bodega test tests/api/test_freshness.py` makes 300. A machine that is busy with
+    Over 60 changes; `./bodega test --all tests/api/test_freshness.py` makes 300. A machine that is busy with
     something else has two more tries.
     """
     for _ in range(3):

@@ -378,7 +378,7 @@ def test_a_collection_that_is_killed_anywhere_loses_nothing(
 ) -> None:
     """Killed at calls that change the volume, every version is whole, and the next collection ends the work.
 
-    At every second one; `FAULTS=all ./bodega test tests/db/test_upkeep.py` takes them all.
+    At every second one; `./bodega test --all tests/db/test_upkeep.py` takes them all.
     """
     delete(penguins, "penguins@1")
     penguins.gc(apply=True, force=True)  # in the trash, to be destroyed

@@ -2,7 +2,7 @@
 
 A step is a message that the program sends and whose answer it waits for. The connection breaks before Postgres hears
 of it, or after it did what it was told, or falls silent; or Postgres itself is killed. Here the rarer ones meet a sample
-of the steps; `FAULTS=all ./bodega test tests/faults` takes them all.
+of the steps; `./bodega test --all tests/faults` takes them all.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """A registration that is killed, or refused by the system, at each of its system calls.
 
 After each the invariant holds, a retry with the same key gives exactly one version, and the invariant holds again. Here
-a sample of the calls is taken; `FAULTS=all ./bodega test tests/faults` takes them all.
+a sample of the calls is taken; `./bodega test --all tests/faults` takes them all.
 """
 
 import shutil

@@ -146,6 +146,19 @@ def test_tests_do_not_see_the_catalog_at_work(bodega: Run, home: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize(("arguments", "tier"), [((), "None"), (("--all",), "'all'")])
+def test_the_second_tier_is_asked_for(bodega: Run, home: Path, arguments: tuple[str, ...], tier: str) -> None:
+    """`bodega test --all` tells the tests that the second tier is wanted; without it they run the first."""
+    (home / "tests").mkdir()
+    (home / "tests" / "test_one.py").write_text(
+        f"import os\n\ndef test_one():\n    assert os.environ.get('TESTS') == {tier}\n"
+    )
+
+    done = bodega("test", *arguments)
+
+    assert done.returncode == 0, done.stdout
+
+
 def test_tests_need_a_checkout(bodega: Run) -> None:
     """`bodega test` where there are no tests says so."""
     done = bodega("test")

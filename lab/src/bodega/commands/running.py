@@ -74,13 +74,18 @@ def migrate() -> None:
     say("The catalog has the schema of this program.")
 
 
-def run_tests(context: typer.Context) -> None:
+def run_tests(
+    context: typer.Context,
+    all_tests: Annotated[bool, typer.Option("--all", help="Run the slow sweeps too: an hour or more.")] = False,
+) -> None:
     """Run the tests of the checkout; arguments go to pytest."""
     home = find_home()
     if not (home.root / "tests").is_dir():
         raise SettingsError(f"There are no tests in {home.root}", "Run this from a checkout of Bodega.")
     # The tests bring their own Postgres and volume: they shall not find the catalog somebody works with.
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BODEGA_")}
+    if all_tests:
+        kept["TESTS"] = "all"
     os.chdir(home.root)
     sys.stdout.flush()
     # On all cores, file by file: what a module's tests share is made once. `-n 0` runs them one after the other.
