@@ -96,7 +96,7 @@ def test_an_unforeseen_error_gives_nothing_away(
     def crash() -> None:
         raise ZeroDivisionError(MARKER)
 
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         response = client.get("/crash")
 
     problem_of(response, 500, "internal")

@@ -52,7 +52,7 @@ def seen_by_uvicorn(warm: Api, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def request(body: Any, model: str = "penguins", *more: str, version: str = "1.1") -> bytes:
     """Return the bytes of a prediction's request."""
     content = json.dumps(body).encode()
-    lines = [f"POST /predict?model={model} HTTP/{version}", "Host: here", f"Content-Length: {len(content)}", *more]
+    lines = [f"POST /predict?model={model} HTTP/{version}", "Host: localhost", f"Content-Length: {len(content)}", *more]
     if not any(line.startswith("Content-Type") for line in more):
         lines.append("Content-Type: application/json")
     return "\r\n".join([*lines, "", ""]).encode() + content
@@ -62,7 +62,7 @@ PLAIN = request({"rows": [GENTOO]})
 TREE = request({"rows": [ROW]}, "tree")
 ASIDE = request({"rows": [ROW | {"body_mass_g": 1e300}]}, "tree")  # its plan finds that only when it computes
 WRONG = request({"rows": [GENTOO | {"year": "none"}]})
-PROBE = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
+PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @contextmanager

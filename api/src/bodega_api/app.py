@@ -23,9 +23,10 @@ from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
+from bodega_api.hosts import Hosts
 from bodega_api.loaded import LoadedVersions
 from bodega_api.plans.compiling import import_families
-from bodega_api.problems import install_problem_handlers
+from bodega_api.problems import answer_error, install_problem_handlers
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
 from bodega_api.sharing import SharedArrays
@@ -42,9 +43,13 @@ class Application(FastAPI):
     """The app, with a fast path before it for predictions that need nothing but what is in memory."""
 
     fast_path: FastPath | None = None
+    hosts: Hosts | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if self.hosts and scope["type"] == "http" and (refusal := self.hosts.refusal(scope)):
+            await answer_error(refusal)(scope, receive, logged(scope, send))
+            return
         if self.fast_path and scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
             rest = await self.fast_path.answer(scope, receive, send)
             if rest is None:
@@ -75,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     Routes that change the catalog are there only with a token file, which is read now. Raises SettingsError.
     """
+    hosts = Hosts.of(settings)
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
@@ -129,15 +135,18 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.settings = settings
-    app.state.store = store
-    app.state.routes = routes
-    app.state.loaded = loaded
-    app.state.tallies = tallies
-    app.state.calls = calls
-    app.state.warming = warming
-    app.state.scrub = scrub
-    app.state.siblings = siblings
+    _put_in_state(
+        app,
+        settings=settings,
+        store=store,
+        routes=routes,
+        loaded=loaded,
+        tallies=tallies,
+        calls=calls,
+        warming=warming,
+        scrub=scrub,
+        siblings=siblings,
+    )
     app.state.metrics = metrics.make_registry(metrics.Parts(routes, loaded, tallies, calls, scrub), siblings)
     for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
@@ -145,7 +154,14 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.token = token
         app.state.writing_store = writing_store
         app.include_router(administration.router)
-    app.fast_path = FastPath(app)
+    app.hosts = hosts
+    app.fast_path = FastPath(app, hosts)
     add_documentation(app)
     install_problem_handlers(app)
     return app
+
+
+def _put_in_state(app: FastAPI, **parts: object) -> None:
+    """Let requests find the parts of an app."""
+    for name, part in parts.items():
+        setattr(app.state, name, part)

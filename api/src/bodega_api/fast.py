@@ -27,6 +27,7 @@ from bodega_api.batching import Lane
 from bodega_api.calls import Calls
 from bodega_api.decoding import LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
+from bodega_api.hosts import Hosts
 from bodega_api.loaded import Key, LoadedVersions, key_of
 from bodega_api.media.json import around_predictions
 from bodega_api.predictions import FOUND_ERROR, freshness
@@ -104,7 +105,8 @@ class Asked(NamedTuple):
 class FastPath:
     """What answers plain requests: as an ASGI application before another one, and for connections (`protocol`)."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, hosts: Hosts) -> None:
+        self._hosts = hosts
         self._routes: Routes = app.state.routes
         self._loaded: LoadedVersions[Engine] = app.state.loaded
         self._calls: Calls = app.state.calls
@@ -153,13 +155,17 @@ class FastPath:
         return question if question is not None and self._is_plain(headers) else None
 
     def _is_plain(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        size = -1
+        size, hosts = -1, 0
         for name, value in headers:
             if name == b"content-length":
                 size = int(value) if value.isdigit() and len(value) < 10 else -1
+            elif name == b"host":
+                hosts += 1
+                if value not in self._hosts.known and not self._hosts.admit(value):
+                    return False
             elif name in OF_THE_BODY and value not in OF_THE_BODY[name]:
                 return False
-        return 0 < size <= self._max_body
+        return hosts == 1 and 0 < size <= self._max_body
 
     def read(self, question: Question, body: bytes, *, quick: bool = False) -> Asked | None:
         """Return what a request asks of which engine (only of a quick one?), or None if memory does not have it all."""

@@ -96,6 +96,18 @@ class WarmingError(errors.BodegaError):
     hint = "Wait; the log and GET /models say what could not be loaded."
 
 
+class HostError(errors.BodegaError):
+    """The request does not say in one way which host it is for."""
+
+    hint = "Send the header Host once: the name or address in the URL, with its port."
+
+
+class MisdirectedError(errors.BodegaError):
+    """The request is for a host that this API is not."""
+
+    hint = "Ask by an address of the API's machine, or add the name to BODEGA_ALLOWED_HOSTS and start the API again."
+
+
 class UnauthorizedError(errors.BodegaError):
     """The request does not carry the token that it needs."""
 
@@ -107,6 +119,8 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     BodyError: Kind(400, "body", "The body cannot be read"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
     TooManyRowsError: Kind(413, "too-many-rows", "There are too many rows"),
+    HostError: Kind(400, "host", "The request names no host"),
+    MisdirectedError: Kind(421, "misdirected", "The request is for another host"),
     MediaTypeError: Kind(415, "media-type", "The body is of a kind that is not read here"),
     NotAcceptableError: Kind(406, "not-acceptable", "The answer has no such form"),
     SpoolError: Kind(503, "temporary-files", "A temporary file cannot be written"),
@@ -184,6 +198,11 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 def _answer_bodega_error(_: Request, error: errors.BodegaError) -> Response:
+    return answer_error(error)
+
+
+def answer_error(error: errors.BodegaError) -> Response:
+    """Make the response to an error."""
     kind = kind_of(error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR or kind.status == HTTPStatus.FORBIDDEN:
         log.warning("%s: %s", kind.slug, error.message, exc_info=error.__cause__)

@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from bodega_api.batching import Waiting
 from bodega_api.fast import Asked, FastPath, Headers, Question
+from bodega_api.hosts import TARGET
 
 PATH = b"/predict"
 
@@ -60,6 +61,8 @@ class PredictionProtocol(HttpToolsProtocol):
         self._question = self._plain_question()
         self._body = b""
         if self._question is None:
+            if self.url[:1] not in b"/*":  # what the application is told is only the path
+                self.scope[TARGET] = self.url  # type: ignore[literal-required]
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     api_url: str = Field(default="http://127.0.0.1:8000", description="where programs beside this one reach the API")
     public_api_url: str = Field(default="", description="where people reach the API, if that is elsewhere")
     api_host: str = Field(default="127.0.0.1", description="the address that the API listens on")
+    allowed_hosts: frozenset[str] = Field(
+        default=frozenset(), description="names that requests may call the API by, beside those of its own machine"
+    )
     admin_token_file: Path | None = Field(
         default=None, description="the file with the token that writes over HTTP need; without it there are none"
     )
