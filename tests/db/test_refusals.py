@@ -268,7 +268,7 @@ def test_a_partial_cannot_borrow_the_name_of_a_reviewed_function() -> None:
         (("__main__", "Shift"), "defined in a notebook"),
         (("subprocess", "Popen"), "Python's own"),
         (("my_package.parts", "Shift"), "BODEGA_TRUSTED_TYPES='[\"my_package.parts.Shift\"]'"),
-        (("sklearn.metrics._scorer", "_Scorer"), "best_estimator_"),
+        (("sklearn.metrics._scorer", "_Scorer"), "set that attribute to None"),
     ],
 )
 def test_the_refusal_says_what_to_do_next(name: tuple[str, str], advice: str) -> None:

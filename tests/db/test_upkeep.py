@@ -28,8 +28,7 @@ from conftest import create_database
 from extent import ALL
 from penguins import classifier, example
 from psycopg.conninfo import conninfo_to_dict
-from sklearn.model_selection import GridSearchCV
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.cluster import BisectingKMeans
 from zoo import data
 
 NOW = timedelta(0)
@@ -161,14 +160,13 @@ def test_what_this_process_does_not_trust_is_refused_by_reading(
     store: ModelStore, connect: Callable[..., ModelStore]
 ) -> None:
     """Types that another process trusts are named, and nothing of the file is constructed."""
-    X, y = data.measures()
-    types = ["sklearn.metrics._classification.accuracy_score", "sklearn.metrics._scorer._Scorer"]
-    search = GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [2, 3]}, scoring="accuracy").fit(X, y)
-    connect(trusted_types=types).register(search, "search", example=X.head(20))
+    X, _ = data.measures()
+    types = ["sklearn.cluster._bisect_k_means._BisectingTree", "sklearn.cluster._kmeans._kmeans_single_lloyd"]
+    connect(trusted_types=types).register(BisectingKMeans(2).fit(X), "clusters", example=X.head(20))
 
     assert store.fsck().status == 0
     (trouble,) = store.fsck(share=1.0).troubles
-    assert (trouble.sort, trouble.subject) == (Sort.REFUSED, "search@1")
+    assert (trouble.sort, trouble.subject) == (Sort.REFUSED, "clusters@1")
     assert types[0] in trouble.found
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from types import ModuleType
@@ -13,11 +14,15 @@ import bodega
 import numpy as np
 import pandas as pd
 import pytest
+import searches
 from bodega.receipts import Receipt, curl_command
 from bodega_db.settings import Settings
 from conftest import Api
 from fitting import Fitted
 from IPython.lib.pretty import pretty
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 HOSTILE = "</pre><script>alert('x')</script> \x1b[2J \u202e & \"quoted\""
@@ -181,3 +186,34 @@ def test_the_moment_is_given_with_its_zone(lab: ModuleType, fitted: Fitted) -> N
 
     assert abs((datetime.now(UTC) - version.created_at).total_seconds()) < 60
     assert f"{version.created_at:%Y-%m-%d %H:%M} UTC" in str(version)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_receipt_says_what_is_stored_of_a_search(lab: ModuleType) -> None:
+    """What was registered and what is stored of it stand side by side, and the parameters are those that were found."""
+    X, y = searches.table()
+    search, threshold = searches.fit("grid"), searches.fit("threshold")
+    piped = make_pipeline(StandardScaler(), searches.search()).fit(X, y)
+
+    receipt = lab.register(search, "searched", example=X)
+
+    assert f"stored as best_estimator_ of GridSearchCV, C={search.best_params_['C']:g}" in str(receipt)
+    assert "<th" in receipt._repr_html_().partition("stored as")[0]
+    assert receipt.params["C"] == search.best_params_["C"]
+    assert type(lab.load("searched@1")) is LogisticRegression
+    told = str(lab.register(threshold, "tuned", example=X))
+    assert (
+        "stored as estimator_ and best_threshold_ of TunedThresholdClassifierCV, "
+        f"threshold={threshold.best_threshold_:.6g}" in told
+    )
+    assert "stored as steps.gridsearchcv: best_estimator_ of GridSearchCV" in str(lab.register(piped, "p", example=X))
+
+
+def test_a_receipt_survives_any_lineage(lab: ModuleType, fitted: Fitted) -> None:
+    """Lineage is anybody's: what does not look like ours is shown as far as it can be."""
+    receipt = lab.register(fitted.model, "penguins", example=fitted.X)
+
+    for told in (3, "x", [3], [{}], [{"best_params": 3, "what": "<b>", "type": "\x1b"}], {"a": 1}):
+        changed = replace(receipt, lineage={"stored_as": told})
+        assert "\x1b" not in str(changed)
+        Page(changed._repr_html_())

@@ -19,7 +19,7 @@ import pytest
 from bodega.ports import find_port
 from bodega_db import errors
 from fitting import Fitted, fit_tree
-from sklearn import model_selection
+from sklearn.cluster import BisectingKMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -179,9 +179,8 @@ def with_lambda(fitted: Fitted) -> dict[str, Any]:
     return {"model": model.fit(fitted.X, fitted.y)}
 
 
-def with_scorer(fitted: Fitted) -> dict[str, Any]:
-    search = model_selection.GridSearchCV(DecisionTreeClassifier(), {"max_depth": [2]}, scoring="f1_macro", cv=2)
-    return {"model": search.fit(fitted.X, fitted.y)}
+def with_compiled_function(fitted: Fitted) -> dict[str, Any]:
+    return {"model": BisectingKMeans(2, random_state=0).fit(fitted.X)}
 
 
 @pytest.mark.parametrize(
@@ -191,7 +190,7 @@ def with_scorer(fitted: Fitted) -> dict[str, Any]:
         pytest.param(wrong_columns, errors.ExampleError, ["predict fails on the example", "bill"], id="wrong-columns"),
         pytest.param(columns_twice, errors.ExampleError, ["'b' is there twice"], id="columns-twice"),
         pytest.param(with_lambda, errors.SerialiseError, ["<lambda>", "module"], id="lambda"),
-        pytest.param(with_scorer, errors.NotServableError, ["sklearn.metrics._scorer"], id="untrusted-type"),
+        pytest.param(with_compiled_function, errors.NotServableError, ["_kmeans_single_lloyd"], id="untrusted-type"),
         pytest.param(
             lambda _: {"metrics": {"accuracy": float("nan")}},
             errors.InvalidMetadataError,

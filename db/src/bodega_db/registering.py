@@ -100,26 +100,31 @@ class RegisteringVerbs:
         without one, a key of its own tells whether a COMMIT whose answer was lost has happened.
         Raises RegistrationError and its kin with the reason, before anything is visible to anybody.
         """
-        from bodega_db.learning import learn  # brings scikit-learn along, which listing versions does not need
+        # These bring scikit-learn along, which listing versions does not need.
+        from bodega_db.cores import check_core, find_core
+        from bodega_db.learning import learn
 
         check_model_name(name)
         given_key = check_idempotency_key(idempotency_key)
+        core = find_core(model)
         described = {
             "metrics": check_metrics(metrics),
             "params": check_params(params),
             "tags": check_tags(tags),
             "note": check_note(note),
-            "lineage": check_params(lineage),
+            "lineage": check_params({**(lineage or {}), **core.lineage()}),
         }
         if format not in self.policy.formats:
             raise FormatNotAllowedError(f"This process does not load {format!r:.20}, so it does not register it either")
         self.check_volume(adopt=True)
-        signature, golden = learn(model, example)
+        signature, golden = learn(core.model, example)
+        if core.model is not model:
+            golden = check_core(model, core, example, golden)
         check_storable("example and categories", [signature.to_dict(), golden.to_dict()])
-        environment = capture_environment(model)
+        environment = capture_environment(core.model)
 
         def write(out: HashingWriter) -> None:
-            dump(model, format, cast("BinaryIO", out))
+            dump(core.model, format, cast("BinaryIO", out))
 
         with self.artifacts.stage(write) as staged:
             if given_key and (earlier := self._earlier(given_key, name, staged)):

@@ -112,16 +112,21 @@ PARTIAL = "functools.partial"
 PARTIAL_OF: frozenset[str] = frozenset({"sklearn.utils.validation.check_array"})
 
 _SCORER_ADVICE = (
-    "{name} calls a method whose name stands in the file, which can write files: register the model inside "
-    "instead, `search.best_estimator_` of a search, `model.estimator_` of a tuned threshold."
+    "{name} calls a method whose name stands in the file, which can write files. Searches, tuned thresholds and other "
+    "estimators of scikit-learn are stored without it; where something else keeps it and does not need it to predict, "
+    "set that attribute to None before registering."
 )
 # What was reviewed and turned down, with the way out.
 ADVICE: dict[str, str] = {
-    PARTIAL: "{name} calls any function: give FunctionTransformer the function, and the rest as kw_args.",
+    PARTIAL: (
+        "{name} calls any function. FunctionTransformer(function, kw_args={{…}}) computes the same with the partial's "
+        "keyword arguments; for others, import a function that does it all from an installed package."
+    ),
     "sklearn.metrics._scorer._Scorer": _SCORER_ADVICE,
     "sklearn.metrics._scorer._CurveScorer": _SCORER_ADVICE,
     "sklearn.cluster._kmeans._kmeans_single_lloyd": (
-        "{name} is compiled code that trusts the shapes it is called with: use KMeans or MiniBatchKMeans."
+        "{name} is compiled code that trusts the shapes it is called with. KMeans and MiniBatchKMeans are served, but "
+        "are other models with other clusters: compare them first."
     ),
 }
 _FROM_NOTEBOOK = (

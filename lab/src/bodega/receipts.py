@@ -118,8 +118,25 @@ def describe(version: Version) -> Iterable[tuple[str, str]]:
         yield "tags", printable(", ".join(f"{name}={value}" for name, value in version.tags.items()))
     if version.note:
         yield "note", "\n".join(map(printable, version.note.split("\n")))
+    if stored := describe_stored(version.lineage):
+        yield "stored as", "\n".join(map(printable, stored))
     if source := describe_source(version.lineage):
         yield "made by", printable(source)
+
+
+def describe_stored(lineage: Mapping[str, Any]) -> Iterable[str]:
+    """Say what is stored of the model that was registered, as in 'best_estimator_ of GridSearchCV, C=0.1'."""
+    told = lineage.get("stored_as")
+    return [_stored(part) for part in told if isinstance(part, dict)] if isinstance(told, list) else []
+
+
+def _stored(part: Mapping[str, Any]) -> str:
+    place = f"{part['place']}: " if part.get("place") else ""
+    facts = {name: value for name, value in part.items() if name not in ("place", "type", "what")}
+    params = facts.pop("best_params", None)
+    found = {**(params if isinstance(params, dict) else {}), **facts}
+    values = "".join(f", {name}={f'{v:.6g}' if isinstance(v, float) else v}" for name, v in found.items())
+    return f"{place}{part.get('what')} of {part.get('type')}{values}"
 
 
 def describe_source(lineage: Mapping[str, Any]) -> str:

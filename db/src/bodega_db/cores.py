@@ -1,0 +1,279 @@
+"""The core of a fitted model: what answers, without what only its training needed.
+
+A search answers by its `best_estimator_`, a tuned threshold by its estimator and one number; scorers, splitters,
+distributions and `cv_results_` answer nothing. The core is made of the same fitted parts, in place of what holds them
+and wherever that stands (in a pipeline, in an ensemble). The model that was given is not changed.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from inspect import getattr_static
+from types import MethodType
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection._search import BaseSearchCV
+
+from bodega_db.errors import BodegaError, RegistrationError
+from bodega_db.inputs import read_example
+from bodega_db.outputs import METHODS, call
+from bodega_db.records import Golden
+
+MOST_TOLD = 20  # an ensemble can hold a thousand searches
+SKLEARN, SCORERS = "sklearn.", "sklearn.metrics._scorer"
+LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is stored of a part: its place in the model ('' is the model itself), its type, what of it, and facts."""
+
+    place: str
+    type: str
+    what: str
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as the lineage of a version keeps them."""
+        return {"place": self.place, "type": self.type, "what": self.what, **self.found}
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The model to store, the given one itself where nothing had to be left out, and what it is of the given one."""
+
+    model: Any
+    stored: tuple[Stored, ...] = ()
+
+    def lineage(self) -> dict[str, Any]:
+        """Return what the lineage of a version says of it, under "stored_as": the first parts, if any."""
+        told = [stored.to_dict() for stored in self.stored[:MOST_TOLD]]
+        return {"stored_as": told} if told else {}
+
+
+def find_core(model: Any) -> Core:
+    """Return what of a model answers; raise RegistrationError for a search that kept nothing that could.
+
+    Attributes are read where they lie, and nothing of the model is called: it may be anybody's.
+    """
+    last = _last_step(model)
+    if not _is_fitted(last):
+        _check_refitted(last)
+        return Core(model)
+    reduction = _Reduction()
+    return Core(reduction.reduce(model, ""), tuple(reduction.stored))
+
+
+def check_core(model: Any, core: Core, example: Any, golden: Golden) -> Golden:
+    """Return the golden rows with the model's own answers; raise RegistrationError unless the core gives the same."""
+    rows, _ = read_example(example, core.model).golden_rows()
+    try:
+        answers = {method: call(model, method, rows) for method in golden.outputs}
+    except BodegaError:
+        answers = {}
+    if answers != golden.outputs:
+        kept = ", ".join(f"{stored.what} of {stored.type}" for stored in core.stored)
+        raise RegistrationError(
+            f"The {type(model).__name__} answers otherwise than what would be stored of it ({kept})",
+            "Register the part that answers, and compare its predictions on your data first.",
+        )
+    return Golden(golden.inputs, answers)
+
+
+def _is_fitted(part: Any) -> bool:
+    if _is_search(type(part)):
+        return "best_estimator_" in _attributes(part)
+    return type(part) is not TunedThresholdClassifierCV or "estimator_" in _attributes(part)
+
+
+def _last_step(model: Any) -> Any:
+    steps = _attributes(model).get("steps")
+    return steps[-1][1] if isinstance(steps, list) and steps and isinstance(steps[-1], tuple) else model
+
+
+def _check_refitted(search: Any) -> None:
+    if _is_search(type(search)) and "cv_results_" in _attributes(search):
+        raise RegistrationError(
+            f"The {type(search).__name__} was fitted with refit=False: it has results, and no model that could answer",
+            "Fit it with refit=True, or with refit='METRIC' where it has several; or choose parameters, fit the "
+            "estimator with them, and register that.",
+        )
+
+
+class _Reduction:
+    """One walk through the parts of a model; what stands at several places is reduced once."""
+
+    def __init__(self) -> None:
+        self.stored: list[Stored] = []
+        self._done: dict[int, Any] = {}
+
+    def reduce(self, value: Any, place: str) -> Any:
+        """Return the core of a value: the value itself, where nothing in it is to be left out."""
+        if not _may_hold_models(value):
+            return value
+        if id(value) not in self._done:
+            self._done[id(value)] = value  # what leads back to itself ends here
+            self._done[id(value)] = self._reduce(value, place)
+        return self._done[id(value)]
+
+    def _reduce(self, value: Any, place: str) -> Any:
+        if _is_search(type(value)):
+            return self._searched(value, place)
+        if type(value) is TunedThresholdClassifierCV:
+            return self._tuned(value, place)
+        if isinstance(value, list | tuple):
+            return self._members(value, place)
+        if isinstance(value, dict):
+            changed = self._changed(value.items(), place)
+            return _with_items(value, changed) if changed else value
+        if isinstance(value, np.ndarray):
+            return self._cells(value, place)
+        return self._object(value, place)
+
+    def _searched(self, search: Any, place: str) -> Any:
+        its = _attributes(search)
+        if "best_estimator_" not in its:
+            # A parameter, such as an ensemble keeps beside what it fitted: it answers nothing.
+            return self.reduce(its.get("estimator"), place)
+        found = {name: _readable(value) for name, value in its.get("best_params_", {}).items()}
+        self._note(search, place, "best_estimator_", best_params=found)
+        return self.reduce(its["best_estimator_"], place)
+
+    def _tuned(self, tuned: Any, place: str) -> Any:
+        its = _attributes(tuned)
+        if "estimator_" not in its:
+            return self.reduce(its.get("estimator"), place)
+        threshold = float(its["best_threshold_"])
+        self._note(tuned, place, "estimator_ and best_threshold_", threshold=threshold)
+        inside = self.reduce(its["estimator_"], place)
+        fixed = FixedThresholdClassifier(
+            inside,
+            threshold=threshold,
+            pos_label=its["_curve_scorer"]._get_pos_label(),
+            response_method=its["response_method"],
+        )
+        fixed.estimator_ = inside
+        vars(fixed).update({name: its[name] for name in ("n_features_in_", "feature_names_in_") if name in its})
+        return fixed
+
+    def _members(self, values: Sequence[Any], place: str) -> Any:
+        members = [self.reduce(value, _place(place, values, number)) for number, value in enumerate(values)]
+        if all(map(_is, members, values)):
+            return values
+        kind: Any = type(values)
+        return kind._make(members) if hasattr(kind, "_make") else kind(members)
+
+    def _cells(self, array: "np.ndarray[Any, Any]", place: str) -> Any:
+        cells = [self.reduce(value, _inside(place, str(number))) for number, value in enumerate(array.flat)]
+        if all(map(_is, cells, array.flat)):
+            return array
+        changed = np.empty(array.size, dtype=object)
+        changed[:] = cells
+        return changed.reshape(array.shape)
+
+    def _changed(self, parts: Iterable[tuple[Any, Any]], place: str) -> dict[Any, Any]:
+        cores = [(name, part, self.reduce(part, _inside(place, str(name)))) for name, part in parts]
+        return {name: core for name, part, core in cores if core is not part}
+
+    def _object(self, value: Any, place: str) -> Any:
+        its = {name: part for name, part in _attributes(value).items() if not _is_own_method(value, name, part)}
+        core = its | self._changed(its.items(), place)
+        if type(value).__module__.startswith(SKLEARN):
+            # Its estimators score only while they are fitted, and some keep what they scored with.
+            core |= dict.fromkeys(name for name, part in its.items() if _is_scorer(name, part))
+        if its.get("scoring") is not core.get("scoring"):
+            self._note(value, place, "all but the scorer")
+        same = len(core) == len(_attributes(value)) and all(map(_is, core.values(), _attributes(value).values()))
+        return value if same else _with_attributes(value, core)
+
+    def _note(self, value: Any, place: str, what: str, **found: Any) -> None:
+        self.stored.append(Stored(place, type(value).__name__, what, found))
+
+
+# --- what values are ---------------------------------------------------------------------------------------
+
+
+def _may_hold_models(value: Any) -> bool:
+    kind = type(value)
+    if issubclass(kind, np.ndarray):
+        return bool(value.dtype == object)
+    if issubclass(kind, list | tuple | dict):
+        return True
+    return not issubclass(kind, type) and (hasattr(kind, "get_params") or kind.__module__.startswith(SKLEARN))
+
+
+def _is_search(kind: type) -> bool:
+    """Tell a search, also one of another library, as long as it leaves every answer to its `best_estimator_`."""
+    return issubclass(kind, BaseSearchCV) and all(
+        getattr_static(kind, method, None) is getattr_static(BaseSearchCV, method, None) for method in METHODS
+    )
+
+
+def _is_scorer(name: Any, value: Any) -> bool:
+    return type(value).__module__ == SCORERS or (name == "scoring" and callable(value))
+
+
+def _is_own_method(value: Any, name: str, part: Any) -> bool:
+    """Tell what gradient boosting leaves in itself after early stopping: a method that its class has anyway."""
+    if type(part) is not MethodType or part.__self__ is not value:
+        return False
+    return part.__func__ is getattr_static(type(value), name, None)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = vars(value)
+    except TypeError:  # compiled
+        return {}
+    return found
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other
+
+
+# --- the same with other parts -------------------------------------------------------------------------------
+
+
+def _with_items(value: dict[Any, Any], changed: dict[Any, Any]) -> Any:
+    twin = copy.copy(value)
+    for name, core in changed.items():
+        twin[name] = core
+    return twin
+
+
+def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
+    # Not by `copy`, which asks the class how: that may do anything, such as copy what is large.
+    twin = object.__new__(type(value))
+    vars(twin).update(attributes)
+    return twin
+
+
+# --- how it is told ------------------------------------------------------------------------------------------
+
+
+def _inside(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _place(place: str, values: Sequence[Any], number: int) -> str:
+    """Name a member by its number, or as people named it: steps.search for [("scale", …), ("search", …)]."""
+    if _is_named(values):
+        return place  # which has the name already
+    return _inside(place, values[number][0] if _is_named(values[number]) else str(number))
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], str)
+
+
+def _readable(value: Any) -> Any:
+    """Return a parameter as JSON knows it, and an estimator as one line of its repr."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
