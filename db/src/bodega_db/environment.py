@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from typing import Any
 
 from bodega_db.errors import EnvironmentMismatchError
+from bodega_db.foreign import known
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
 SKLEARN = "scikit-learn"
@@ -20,7 +21,7 @@ def capture_environment(model: Any = None) -> dict[str, Any]:
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "libraries": {name: installed_version(name) for name in (*LIBRARIES, *_own_library(model))},
+        "libraries": {name: installed_version(name) for name in (*LIBRARIES, *known(lambda: _own_library(model), ()))},
     }
 
 

@@ -22,11 +22,9 @@ from bodega_db.errors import (
     SerialiseError,
     UntrustedTypeError,
 )
+from bodega_db.foreign import cause, type_name
 from bodega_db.settings import Settings
 from bodega_db.trusted import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise
-
-# The cause of a failure is named, but a message may quote the model's whole data.
-CAUSE_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +74,12 @@ def dump(model: Any, fmt: str, out: BinaryIO) -> None:
     codec = _codec(fmt)
     try:
         codec.dump(model, out)
-    except (SerialiseError, OSError):
+    except (SerialiseError, OSError, KeyboardInterrupt):
         # A full disk is not the model's fault.
         raise
-    except Exception as exc:
+    except BaseException as exc:  # a part of the model may raise anything when its state is asked for
         raise SerialiseError(
-            f"{type(model).__name__} cannot be written as {fmt}: {_cause(exc)}",
+            f"{type_name(model)} cannot be written as {fmt}: {cause(exc)}",
             "Take the part that is named out of the model, or train with an estimator that can be written.",
         ) from exc
 
@@ -99,7 +97,7 @@ def load(file: BinaryIO, fmt: str, policy: Policy) -> Any:
         raise
     except Exception as exc:  # the bytes may hold anything, so anything may be raised
         raise DeserialiseError(
-            f"the {fmt} file could not be turned into a model: {_cause(exc)}",
+            f"the {fmt} file could not be turned into a model: {cause(exc)}",
             "Compare the versions of the libraries here with those of the version's environment, "
             "or register the model again from here.",
         ) from exc
@@ -131,11 +129,6 @@ def _codec(fmt: str) -> Codec:
     if fmt not in CODECS:
         raise FormatNotAllowedError(f"there is no format {fmt!r}; there are {', '.join(CODECS)}")
     return CODECS[fmt]
-
-
-def _cause(exc: Exception) -> str:
-    text = " ".join(f"{type(exc).__name__}: {exc}".split())
-    return text if len(text) <= CAUSE_LENGTH else text[: CAUSE_LENGTH - 1] + "…"
 
 
 # --- skops -----------------------------------------------------------------------------------------------

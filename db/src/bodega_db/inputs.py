@@ -9,6 +9,7 @@ import pandas as pd
 
 from bodega_db.columns import Values, build_column, describe_column, to_wire
 from bodega_db.errors import ExampleError
+from bodega_db.foreign import has, known, members
 from bodega_db.signature import Column, Container, Signature
 
 TAKES = "A DataFrame, a 2-D numpy array, or a list of texts serves as example: the rows you would call predict with."
@@ -102,7 +103,7 @@ def _lies_by_row(frame: pd.DataFrame) -> bool:
 def _read_array(array: "np.ndarray[Any, Any]", model: Any, names: Sequence[str] | None = None) -> Example:
     if array.ndim != 2:
         raise ExampleError(f"The example has {array.ndim} dimensions", TAKES)
-    fitted = list(getattr(model, "feature_names_in_", ()))
+    fitted = known(lambda: [str(name) for name in members(model.feature_names_in_)], [])
     if len(fitted) == array.shape[1]:
         # The model was fitted on a DataFrame: it gets one, so that scikit-learn finds the names it knows.
         frame = pd.DataFrame(array, columns=fitted)
@@ -112,7 +113,7 @@ def _read_array(array: "np.ndarray[Any, Any]", model: Any, names: Sequence[str] 
 
 
 def _fitted_without_names(model: Any) -> bool:
-    return hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
+    return has(model, "n_features_in_") and not has(model, "feature_names_in_")
 
 
 def _describe(frame: pd.DataFrame) -> tuple[Column, ...]:

@@ -13,17 +13,23 @@ from typing import Any
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from bodega_db.categories import known_categories
+from bodega_db.categories import consumers, known_categories
 from bodega_db.columns import integer_bounds
-from bodega_db.errors import BodegaError, ExampleError, NotFittedError, PredictionError, RegistrationError
+from bodega_db.errors import (
+    BodegaError,
+    ExampleError,
+    NotFittedError,
+    OutputNotAvailableError,
+    PredictionError,
+    RegistrationError,
+)
+from bodega_db.foreign import asking, cause, has, known, members, part_of, type_name
 from bodega_db.inputs import build_input, read_example
 from bodega_db.outputs import METHODS, call, describe_output, same_answer
+from bodega_db.questions import taken
 from bodega_db.records import Golden
 from bodega_db.signature import Column, Container, Kind, Output, Signature
 
-# Each question is a prediction: a table of thousands of pixels is asked for all columns at once, and a column of it
-# is then nullable only if all are, or if the example shows it.
-MOST_ASKED = 100
 UNHEARD_OF = "bodega: a value nobody has seen"
 
 
@@ -31,14 +37,14 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
     """Learn what a fitted model takes and gives, with golden rows that were predicted on the way.
 
     Raises NotFittedError, or ExampleError when the example cannot be understood, when the model fails on it, or
-    when its rows do not survive the way through JSON.
+    when its rows do not survive the way through JSON; RegistrationError when the model cannot be looked at.
     """
-    check_fitted(model)
-    check_reads_no_files(model)
-    found = read_example(example, model)
-    with quiet():
+    with asking(model), quiet():
+        check_fitted(model)
+        check_reads_no_files(model)
+        found = read_example(example, model)
         rows, wire = found.golden_rows()
-        answers = _answer(model, rows)
+        answers = _answer(model, rows, len(next(iter(wire.values()))))
         signature = Signature(
             found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
         )
@@ -51,23 +57,27 @@ def check_fitted(model: Any) -> None:
     """Raise NotFittedError for an estimator that was not fitted, RegistrationError for what is no model."""
     if isinstance(model, type):
         raise RegistrationError("That is a class, not a model", "Make an instance and fit it.")
-    if not any(hasattr(model, method) for method in (*METHODS, "fit")):
+    if not any(has(model, method) for method in (*METHODS, "fit")):
         raise RegistrationError(
-            f"A {type(model).__name__} has no predict or transform", "Register a fitted scikit-learn estimator."
+            f"A {type_name(model)} has no predict or transform", "Register a fitted scikit-learn estimator."
         )
+    if not known(lambda: _is_fitted(model), True):  # where that is not known, the example shows whether it predicts
+        raise NotFittedError(f"The {type_name(model)} is not fitted")
+
+
+def _is_fitted(model: Any) -> bool:
     try:
         check_is_fitted(model)
-    except SklearnNotFittedError as exc:
-        raise NotFittedError(f"The {type(model).__name__} is not fitted") from exc
-    except TypeError:
-        return  # not scikit-learn's: whether it predicts is seen on the example
+    except SklearnNotFittedError:
+        return False
+    return True
 
 
 def check_reads_no_files(model: Any) -> None:
     """Raise RegistrationError for a text vectorizer that takes file names: a client could read the server's files."""
-    params = model.get_params() if hasattr(model, "get_params") else {}
-    for name, value in params.items():
-        if name.rpartition("__")[2] == "input" and value in ("filename", "file"):
+    params = model.get_params() if has(model, "get_params") else {}
+    for name, value in members(params.items()):
+        if name.rpartition("__")[2] == "input" and isinstance(value, str) and value in ("filename", "file"):
             raise RegistrationError(
                 f"The model reads files: its parameter {name} is {value!r}",
                 "Fit it with input='content', and pass the texts themselves.",
@@ -82,30 +92,53 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _answer(model: Any, rows: Any) -> dict[str, list[Any]]:
+def _answer(model: Any, rows: Any, count: int) -> dict[str, list[Any]]:
     """Call every method there is; the first must work, one that fails beside it is no output of this model."""
     answers: dict[str, list[Any]] = {}
     for method in METHODS:
-        if not hasattr(model, method):
-            continue
         try:
-            answers[method] = call(model, method, rows)
+            answer = call(model, method, rows)
+            _check_answer(model, method, answer, count)
+        except OutputNotAvailableError:
+            continue
         except BodegaError as exc:
             if not answers:
                 raise _failure(method, exc) from exc
+        else:
+            answers[method] = answer
     if not answers:
         raise RegistrationError(
-            f"A {type(model).__name__} cannot answer for new rows: it has no predict or transform",
+            f"A {type_name(model)} cannot answer for new rows: it has no predict or transform",
             "Register an estimator that has one of them.",
         )
     return answers
 
 
+def _check_answer(model: Any, method: str, answer: list[Any], count: int) -> None:
+    if len(answer) != count:
+        raise PredictionError(
+            f"{type_name(model)}.{method} returned {len(answer)} rows for {count}",
+            "Register an estimator that answers each row.",
+        )
+    if _is_empty(answer[0]):
+        raise PredictionError(
+            f"{type_name(model)}.{method} returned rows without a single value",
+            "A step that selects columns, such as SelectFpr or VarianceThreshold, keeps none: let it keep some.",
+        )
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_empty, value))
+
+
 def _failure(method: str, exc: BodegaError) -> ExampleError:
-    reason = f": {exc.__cause__}" if isinstance(exc, PredictionError) and exc.__cause__ else ""
+    by = part_of(exc.__cause__)
+    reason = f": {by + ' says ' if by else ''}{cause(exc.__cause__)}" if exc.__cause__ else ""
     return ExampleError(
         f"The model's {method} fails on the example. {exc.message}{reason}"[:600],
-        "Pass as example the rows you would call it with, in the columns and dtypes it was fitted on.",
+        exc.advice
+        if exc.advice != type(exc).hint
+        else "Pass as example the rows you would call it with, in the columns and dtypes it was fitted on.",
     )
 
 
@@ -132,15 +165,23 @@ def _check_round_trip(model: Any, signature: Signature, wire: Any, answers: dict
 def _ask(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
     columns = _with_categories(model, signature, wire)
     asked = replace(signature, columns=columns)
-    takes_all_null = signature.container is not Container.TEXTS and _answers(
-        model, asked, wire, {column.name: None for column in columns}
-    )
-    one_by_one = len(columns) <= MOST_ASKED
+    seen_by = consumers(model, [column.name for column in columns])
+    alike = {c.name: (c.kind, c.dtype, c.null, c.categories is None, seen_by[c.name]) for c in columns}
+
+    def answered(values: dict[str, Any]) -> set[str]:
+        def answers(names: list[str]) -> bool:
+            return _answers(model, asked, wire, {name: values[name] for name in names})
+
+        return taken({name: alike[name] for name in values}, len(columns), answers)
+
+    has_null = signature.container is not Container.TEXTS
+    null = answered({column.name: None for column in columns if has_null and not column.nullable})
+    unknown = answered({c.name: value for c in columns if c.categories and (value := _unheard_of(c)) is not None})
     return tuple(
         replace(
             column,
-            nullable=column.nullable or takes_all_null or (one_by_one and _takes_null(model, asked, column, wire)),
-            accepts_unknown=column.categories is None or _takes_unknown(model, asked, column, wire),
+            nullable=column.nullable or column.name in null,
+            accepts_unknown=column.categories is None or column.name in unknown,
         )
         for column in columns
     )
@@ -161,15 +202,6 @@ def _with_categories(model: Any, signature: Signature, wire: Any) -> tuple[Colum
             column = replace(column, kind=kind, categories=values)  # noqa: PLW2901
         columns.append(column)
     return tuple(columns)
-
-
-def _takes_null(model: Any, signature: Signature, column: Column, wire: Any) -> bool:
-    return signature.container is not Container.TEXTS and _answers(model, signature, wire, {column.name: None})
-
-
-def _takes_unknown(model: Any, signature: Signature, column: Column, wire: Any) -> bool:
-    value = _unheard_of(column)
-    return value is not None and _answers(model, signature, wire, {column.name: value})
 
 
 def _unheard_of(column: Column) -> Any:

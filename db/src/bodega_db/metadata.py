@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from bodega_db.errors import InvalidMetadataError, ReasonMissingError
+from bodega_db.foreign import known, type_name
 from bodega_db.reference import METRIC_NAME
 
 LONGEST_NOTE = 10_000
 LONGEST_TEXT = 1_000
 LONGEST_KEY = 200
+DEEPEST_PARAMETER = 5  # lists in lists: one may hold itself
 LARGEST_INTEGER = 2**63 - 1  # of what JSON parsers read everywhere
 
 T = TypeVar("T")
@@ -61,7 +63,7 @@ def change_tags(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> d
 
 def check_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return parameters as JSON values; whatever JSON does not know is kept as its repr."""
-    return check_storable("params", {str(name): _json_value(value) for name, value in (params or {}).items()})
+    return check_storable("params", {str(name): _parameter(value) for name, value in (params or {}).items()})
 
 
 def check_note(note: str | None) -> str | None:
@@ -111,15 +113,20 @@ def check_storable(what: str, value: T) -> T:
     return value
 
 
-def _json_value(value: Any) -> Any:
+def _parameter(value: Any) -> Any:
+    # Of an object that cannot say what it is, the type is kept.
+    return known(lambda: _json_value(value), f"<{type_name(value)}>")
+
+
+def _json_value(value: Any, deepest: int = DEEPEST_PARAMETER) -> Any:
     if isinstance(value, bool | str | None):
         return value if not isinstance(value, str) else value[:LONGEST_TEXT]
     if isinstance(value, numbers.Integral):
         return int(value) if abs(int(value)) <= LARGEST_INTEGER else repr(int(value))[:LONGEST_TEXT]
     if isinstance(value, numbers.Real) and _is_finite(value):
         return float(value)
-    if isinstance(value, list | tuple) and len(value) <= 100:
-        return [_json_value(part) for part in value]
-    if isinstance(value, Mapping) and len(value) <= 100:
-        return {str(name): _json_value(part) for name, part in value.items()}
+    if deepest and isinstance(value, list | tuple) and len(value) <= 100:
+        return [_json_value(part, deepest - 1) for part in value]
+    if deepest and isinstance(value, Mapping) and len(value) <= 100:
+        return {str(name): _json_value(part, deepest - 1) for name, part in value.items()}
     return repr(value)[:LONGEST_TEXT]

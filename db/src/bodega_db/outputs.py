@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from bodega_db.errors import OutputNotAvailableError, OutputNotFiniteError, PredictionError
+from bodega_db.errors import BodegaError, OutputNotAvailableError, OutputNotFiniteError, PredictionError
+from bodega_db.foreign import has, known, members, type_name
 from bodega_db.signature import Kind, Output, Scalar, Signature
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
 MOST_COLUMN_NAMES = 1000
+MOST_VALUES = 2**16  # of one row's answer: a row of so many is a megabyte of JSON
 # Another processor or BLAS adds in another order, which moves the last digits; a wrong model moves the first.
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 
@@ -24,14 +27,21 @@ def call(model: Any, method: str, rows: Any) -> list[Any]:
     Raises OutputNotAvailableError, PredictionError when the model raises, and OutputNotFiniteError when it
     answers NaN or an infinity, which JSON cannot carry and no client expects.
     """
-    function = getattr(model, method, None)
-    if method not in METHODS or function is None:
+    try:
+        function = getattr(model, method, None) if method in METHODS else None
+        raw = None if function is None else function(rows)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # a foreign method may raise anything, SystemExit too
+        raise PredictionError(f"{type_name(model)}.{method} raised {type_name(exc)}") from exc
+    if function is None:
         raise OutputNotAvailableError("The model has no such output", _choices(model))
     try:
-        raw = function(rows)
+        return to_rows(raw, method)
+    except BodegaError:
+        raise
     except Exception as exc:
-        raise PredictionError(f"{type(model).__name__}.{method} raised {type(exc).__name__}") from exc
-    return to_rows(raw, method)
+        raise PredictionError(f"{type_name(model)}.{method} returned a {type_name(raw)} that is no rows") from exc
 
 
 def check_output(signature: Signature, output: str | None) -> str:
@@ -46,13 +56,15 @@ def check_output(signature: Signature, output: str | None) -> str:
 def describe_output(model: Any, method: str, rows: list[Any]) -> Output:
     """Describe the answer of a method by one answer: kind, shape of a row, classes, names of the columns."""
     shape = np.shape(rows[0]) if not _is_ragged(rows[0]) else (len(rows[0]),)
-    classes, per_target = _classes(model, method, shape)
+    # Labels and names are a courtesy: an estimator that cannot tell them answers all the same.
+    classes, per_target = known(lambda: _classes(model, method, shape), (None, False))
+    names = known(lambda: _columns(model), ()) if method == "transform" else ()
     return Output(
         kind=KINDS[type(_first(rows))],
         shape=tuple(int(length) for length in shape),
         classes=classes,
         per_target=per_target,
-        columns=_columns(model, shape) if method == "transform" else None,
+        columns=names if (len(names),) == shape and 0 < len(names) <= MOST_COLUMN_NAMES else None,
     )
 
 
@@ -78,11 +90,15 @@ def to_rows(raw: Any, method: str) -> list[Any]:
         # One array for each of several targets: turned so that rows come first.
         targets = [to_rows(target, method) for target in raw]
         return [list(row) for row in zip(*targets, strict=True)]
-    if hasattr(raw, "toarray"):
+    if not isinstance(raw, list | tuple) and not hasattr(type(raw), "__array__") and not sparse.issparse(raw):
+        raise PredictionError(f"The model's {method} is a {type_name(raw)}, not an array or a list of rows")
+    if sparse.issparse(raw):
+        _check_width(raw.shape, method)  # before it is made dense
         raw = raw.toarray()
     if isinstance(raw, pd.DataFrame | pd.Series):
         raw = raw.to_numpy()
     array = np.asarray(raw)
+    _check_width(array.shape, method)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise OutputNotFiniteError(f"The model's {method} is not a finite number for some rows")
     if array.dtype.kind in "fiubU":
@@ -91,6 +107,17 @@ def to_rows(raw: Any, method: str) -> list[Any]:
         raise PredictionError(f"The model's {method} has the dtype {array.dtype}, which JSON cannot carry")
     values = array.tolist()
     return values if PLAIN.issuperset(map(type, values)) else [_item(value, method) for value in values]
+
+
+def _check_width(shape: tuple[int, ...], method: str) -> None:
+    if not shape:
+        raise PredictionError(f"The model's {method} is a single value, not one for each row")
+    if (width := math.prod(shape[1:])) > MOST_VALUES:
+        raise PredictionError(
+            f"The model's {method} has {width} values for each row, and {MOST_VALUES} are served",
+            "Register it in a pipeline with the estimator that uses these values, or let it make fewer: "
+            "n_features, max_features or n_components.",
+        )
 
 
 def _item(value: Any, method: str) -> Any:
@@ -116,15 +143,14 @@ def _classes(model: Any, method: str, shape: tuple[int, ...]) -> tuple[Any, bool
 
 
 def _labels(classes: Any) -> tuple[Scalar, ...]:
-    return tuple(_item(label, "classes_") for label in np.asarray(classes).tolist())
+    labels = classes.tolist() if isinstance(classes, np.ndarray) else members(classes)
+    if not {type(label) for label in labels} <= KINDS.keys():
+        raise PredictionError("The labels in classes_ are neither text nor numbers")
+    return tuple(_item(label, "classes_") for label in labels)
 
 
-def _columns(model: Any, shape: tuple[int, ...]) -> tuple[str, ...] | None:
-    try:
-        names = tuple(str(name) for name in model.get_feature_names_out())
-    except Exception:  # noqa: BLE001 (names are a courtesy: many transformers cannot tell them)
-        return None
-    return names if (len(names),) == shape and len(names) <= MOST_COLUMN_NAMES else None
+def _columns(model: Any) -> tuple[str, ...]:
+    return tuple(str(name) for name in members(model.get_feature_names_out()))
 
 
 def _first(value: Any) -> Any:
@@ -138,4 +164,4 @@ def _is_ragged(row: Any) -> bool:
 
 
 def _choices(model: Any) -> str:
-    return f"It has: {', '.join(m for m in METHODS if hasattr(model, m))}."
+    return f"It has: {', '.join(m for m in METHODS if has(model, m))}."

@@ -23,6 +23,7 @@ from bodega_db.errors import (
     NotServableError,
     VolumeError,
 )
+from bodega_db.foreign import asking
 from bodega_db.formats import Policy, dump
 from bodega_db.manifests import Manifests, VersionManifest
 from bodega_db.metadata import (
@@ -106,7 +107,8 @@ class RegisteringVerbs:
 
         check_model_name(name)
         given_key = check_idempotency_key(idempotency_key)
-        core = find_core(model)
+        with asking(model):
+            core = find_core(model)
         described = {
             "metrics": check_metrics(metrics),
             "params": check_params(params),
@@ -119,7 +121,8 @@ class RegisteringVerbs:
         self.check_volume(adopt=True)
         signature, golden = learn(core.model, example)
         if core.model is not model:
-            golden = check_core(model, core, example, golden)
+            with asking(model):
+                golden = check_core(model, core, example, golden)
         check_storable("example and categories", [signature.to_dict(), golden.to_dict()])
         environment = capture_environment(core.model)
 
