@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import psycopg
 import pytest
-from bodega_api.problems import PREFIX, PROBLEMS, REFUSALS, kind_of, table
+from bodega_api.problems import CONNECTION, PREFIX, PROBLEMS, REFUSALS, kind_of, table
 from bodega_db import errors
 from bodega_db.records import Digest
 from bodega_db.settings import Settings
@@ -33,14 +33,14 @@ def test_the_page_lists_exactly_the_problems_there_are() -> None:
     rows = [match.groups() for match in map(ROW.fullmatch, PAGE.read_text().splitlines()) if match]
 
     assert [(int(status), slug, title) for status, slug, title, _ in rows] == list(table())
-    assert set(table()) == {*PROBLEMS.values(), *REFUSALS.values()}
+    assert set(table()) == {*PROBLEMS.values(), *REFUSALS.values(), *CONNECTION.values()}
     assert PREFIX in PAGE.read_text()
     assert all(when.strip() for *_, when in rows)
 
 
 def test_a_type_has_one_status_and_one_title() -> None:
     """No two problems share a type, and each row of the table belongs to one class of error."""
-    kinds = [*PROBLEMS.values(), *REFUSALS.values()]
+    kinds = list({*PROBLEMS.values(), *REFUSALS.values(), *CONNECTION.values()})
 
     assert len({kind.slug for kind in kinds}) == len(kinds)
     assert all(status == kind.status for status, kind in REFUSALS.items())

@@ -1,10 +1,8 @@
 """Plain predictions are answered where their bytes arrive: whatever a connection does, the answers are uvicorn's own."""
 
 import json
-import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,16 +11,21 @@ from conftest import Api
 from fitting import fit_tree
 from gallery import GENTOO, ask, enter, penguins
 from outages import wait_for
+from rawhttp import Answer, connected, receive
 
 ROW = {"bill_length_mm": 40.0, "bill_depth_mm": 18.0, "flipper_length_mm": 190.0, "body_mass_g": 3700.0}
 LONG = "application/json; charset=utf-8"  # a media type that only the long way reads
 GONE = {"bodega-snapshot-age", "date"}  # from what is compared
-Answer = tuple[int, dict[str, str], bytes]
 
 
 @pytest.fixture
 def warm(store: ModelStore, api: Api) -> Api:
     """The API with two versions in memory that have a plan, and whose choices are known."""
+    return warmed(store, api)
+
+
+def warmed(store: ModelStore, api: Api) -> Api:
+    """Register the two versions, and ask until they are answered from memory."""
     enter(store, "penguins", penguins())
     fitted = fit_tree()
     store.register(fitted.model, "tree", example=fitted.X)
@@ -63,31 +66,6 @@ TREE = request({"rows": [ROW]}, "tree")
 ASIDE = request({"rows": [ROW | {"body_mass_g": 1e300}]}, "tree")  # its plan finds that only when it computes
 WRONG = request({"rows": [GENTOO | {"year": "none"}]})
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@contextmanager
-def connected(api: Api) -> Iterator[socket.socket]:
-    """Connect to the API."""
-    host, port = api.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield connection
-
-
-def receive(connection: socket.socket, count: int) -> list[Answer]:
-    """Read so many answers, or as many as come before the connection ends; nothing may come behind them."""
-    answers, file = [], connection.makefile("rb")
-    while len(answers) < count and (line := file.readline()):
-        if line.startswith(b"HTTP/1.1 100"):
-            assert file.readline() == b"\r\n"
-            continue
-        headers = {}
-        while (each := file.readline().rstrip()) != b"":
-            name, _, value = each.decode().partition(": ")
-            assert name not in headers
-            headers[name] = value
-        answers.append((int(line.split()[1]), headers, file.read(int(headers["content-length"]))))
-    return answers
 
 
 def shown(answer: Answer) -> Answer:
@@ -208,9 +186,9 @@ def test_the_server_ends_after_the_request_that_has_begun(warm: Api, cut: int) -
     wait_for(lambda: not warm.server.server_state.connections)
 
 
-def test_only_an_idle_connection_is_ended(warm: Api) -> None:
+def test_only_an_idle_connection_is_ended(store: ModelStore, start_api: Callable[..., Api]) -> None:
     """The time that ends one without requests does not run while a body comes slowly behind an answer."""
-    warm.server.config.timeout_keep_alive = 1
+    warm = warmed(store, start_api(keep_alive_seconds=1))
     with connected(warm) as connection:
         connection.sendall(PLAIN + PLAIN[:-1])
         assert receive(connection, 1)[0][0] == 200
@@ -228,7 +206,7 @@ def test_whoever_reads_no_answers_is_not_answered_without_end(warm: Api) -> None
         writer.start()
         writer.join(timeout=5)
         assert writer.is_alive()
-        (there,) = warm.server.server_state.connections
+        there = max(warm.server.server_state.connections, key=lambda each: each.transport.get_write_buffer_size())
         assert there.transport.get_write_buffer_size() < 1024**2
         answers = receive(connection, count)
         writer.join()

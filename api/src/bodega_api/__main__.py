@@ -71,6 +71,7 @@ def _serve(app: "FastAPI", settings: Settings) -> int:
     import uvicorn
 
     from bodega_api.app import import_libraries
+    from bodega_api.connections import raise_descriptor_limit
     from bodega_api.protocol import PredictionProtocol
 
     config = uvicorn.Config(
@@ -82,6 +83,7 @@ def _serve(app: "FastAPI", settings: Settings) -> int:
         server_header=False,
         access_log=False,  # `access` writes it
     )
+    raise_descriptor_limit()
     gc.freeze()
     gc.enable()
     import_libraries()

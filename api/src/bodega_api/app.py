@@ -19,6 +19,7 @@ from bodega_api import administration, choices, health, history, metrics, models
 from bodega_api.access import logged
 from bodega_api.allocator import Allocator
 from bodega_api.calls import Calls
+from bodega_api.connections import Connections, Limits
 from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.engines import Engine
@@ -118,7 +119,8 @@ def create_app(settings: Settings) -> FastAPI:
         Thread(target=import_libraries, name="imports", daemon=True).start()
         warming.start()
         scrub.start()
-        yield {"fast_path": app.fast_path}  # for `protocol`
+        with Connections(Limits.of(settings)).watched() as connections:
+            yield {"fast_path": app.fast_path, "connections": connections}  # for `protocol`
         scrub.stop()
         warming.stop()
         routes.stop()  # before the loads, which it asks for

@@ -176,6 +176,17 @@ REFUSALS: dict[int, Kind] = {
     404: Kind(404, "not-found", "There is no such page"),
     405: Kind(405, "method-not-allowed", "The page does not take this method"),
 }
+# What connections are ended with, by `strict`.
+CONNECTION: dict[int, Kind] = {
+    400: Kind(400, "malformed-request", "The request cannot be read"),
+    405: REFUSALS[405],
+    408: Kind(408, "request-timeout", "The request did not arrive in time"),
+    414: Kind(414, "target-too-long", "The target of the request is too long"),
+    431: Kind(431, "headers-too-large", "The headers are too large"),
+    501: Kind(501, "transfer-coding", "The transfer coding is not read here"),
+    503: Kind(503, "too-many-connections", "There are too many connections"),
+    505: Kind(505, "http-version", "The version of HTTP is not read here"),
+}
 
 
 def kind_of(error: errors.BodegaError) -> Kind:
@@ -253,4 +264,4 @@ def problem(kind: Kind, detail: str, hint: str, **extra: Any) -> Response:
 
 def table() -> Iterator[tuple[int, str, str]]:
     """Go through status, type and title of every problem, for the documentation."""
-    yield from sorted({*PROBLEMS.values(), *REFUSALS.values()})
+    yield from sorted({*PROBLEMS.values(), *REFUSALS.values(), *CONNECTION.values()})

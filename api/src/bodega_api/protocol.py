@@ -11,12 +11,13 @@ from typing import Any
 
 from bodega_db.errors import BodegaError
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from bodega_api.batching import Waiting
 from bodega_api.fast import Asked, FastPath, Headers, Question
 from bodega_api.hosts import TARGET
+from bodega_api.strict import StrictProtocol
 
 PATH = b"/predict"
 
@@ -26,7 +27,7 @@ def _head(headers: Headers) -> bytes:
     return b"".join((STATUS_LINE[200], *(b"%b: %b\r\n" % header for header in headers)))
 
 
-class PredictionProtocol(HttpToolsProtocol):
+class PredictionProtocol(StrictProtocol):
     """One connection; `fast_path` in the application's lifespan state is what answers plain requests.
 
     A request is held from the end of its headers to its answer. Meanwhile no other one of the connection begins: before
@@ -53,23 +54,27 @@ class PredictionProtocol(HttpToolsProtocol):
         """Begin a request, after the answer to the one before."""
         if self._asked is not None:
             self._finish()
-            self._unset_keepalive_if_required()  # the answer has begun to wait for the request that is here
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Hold a request that is plain as far as its headers tell."""
+        if not self.is_head_read():
+            return
         self._question = self._plain_question()
         self._body = b""
         if self._question is None:
             if self.url[:1] not in b"/*":  # what the application is told is only the path
                 self.scope[TARGET] = self.url  # type: ignore[literal-required]
-            super().on_headers_complete()
+            self.begin_request()
+        else:
+            self.begin_body()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         if self._question is None:
             super().on_body(body)
         else:
+            self._received += len(body)
             self._body += body
 
     def on_message_complete(self) -> None:
@@ -77,6 +82,7 @@ class PredictionProtocol(HttpToolsProtocol):
         if self._question is None or self._fast_path is None:
             super().on_message_complete()
             return
+        self.end_body()
         asked = self._fast_path.read(self._question, self._body, quick=True)
         if asked is None:
             self._go_the_long_way()
@@ -94,7 +100,6 @@ class PredictionProtocol(HttpToolsProtocol):
             or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
             or not parser.should_keep_alive()
-            or parser.should_upgrade()
             or self.expect_100_continue
             or self.flow.write_paused
             or not (self.cycle is None or self.cycle.response_complete)
@@ -148,6 +153,20 @@ class PredictionProtocol(HttpToolsProtocol):
         """Forget the request that is held: nobody waits for its answer."""
         self._question = self._asked = None
         super().connection_lost(exc)
+
+    def is_idle(self) -> bool:
+        """Tell whether no request is under way."""
+        return self._question is None and super().is_idle()
+
+    def is_answered(self) -> bool:
+        """Tell whether the request whose body is read has its answer already."""
+        return self._question is None and super().is_answered()
+
+    def begin_to_end(self, *, in_body: bool) -> None:
+        """Say the last words behind the answer to the request that is held, or in its place if its body fails."""
+        self._finish()
+        held, self._question = self._question, None
+        super().begin_to_end(in_body=in_body and held is None)
 
     def shutdown(self) -> None:
         """End the connection after the request that is held."""

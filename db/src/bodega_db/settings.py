@@ -55,6 +55,19 @@ class Settings(BaseSettings):
         default=256 * 1024**2, description="the largest body in CSV, Arrow or Parquet, packed or unpacked, in bytes"
     )
     max_table_rows: PositiveInt = Field(default=1_000_000, description="the most rows in such a body")
+    max_header_bytes: Annotated[int, Field(ge=1024, le=1024**2)] = Field(
+        default=64 * 1024, description="the longest head of a request: its target and its headers, in bytes"
+    )
+    header_seconds: float = Field(default=15, gt=0, le=3600, description="how long the head of a request may take")
+    min_body_bytes_per_second: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="how fast a body must arrive after its first ten seconds; 0 for any speed"
+    )
+    keep_alive_seconds: float = Field(
+        default=75, gt=0, le=3600, description="how long a connection without a request stays open"
+    )
+    max_connections: PositiveInt = Field(
+        default=10_000, description="the most connections of one process; beyond, those that are idle are ended"
+    )
     predict_seconds: float = Field(default=30, gt=0, le=3600, description="how long a prediction may take, in seconds")
     max_waiting: PositiveInt = Field(
         default=1000, description="the most requests that wait for one version; others shall come again later"

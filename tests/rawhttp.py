@@ -1,0 +1,34 @@
+"""HTTP by hand, over a socket: requests as no client writes them, and answers read to the byte."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from conftest import Api
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@contextmanager
+def connected(api: Api) -> Iterator[socket.socket]:
+    """Connect to the API."""
+    host, port = api.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection
+
+
+def receive(connection: socket.socket, count: int) -> list[Answer]:
+    """Read so many answers, or as many as come before the connection ends; nothing may come behind them."""
+    answers, file = [], connection.makefile("rb")
+    while len(answers) < count and (line := file.readline()):
+        if line.startswith(b"HTTP/1.1 100"):
+            assert file.readline() == b"\r\n"
+            continue
+        headers = {}
+        while (each := file.readline().rstrip()) != b"":
+            name, _, value = each.decode().partition(": ")
+            assert name not in headers
+            headers[name] = value
+        answers.append((int(line.split()[1]), headers, file.read(int(headers["content-length"]))))
+    return answers
