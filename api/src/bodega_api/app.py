@@ -1,5 +1,6 @@
 """The application: settings in, a FastAPI app out."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -148,6 +149,7 @@ def create_app(settings: Settings) -> FastAPI:
         warming=warming,
         scrub=scrub,
         siblings=siblings,
+        long_bodies=asyncio.Semaphore(1),  # more at once would only take the lock of the interpreter from each other
     )
     app.state.metrics = metrics.make_registry(metrics.Parts(routes, loaded, tallies, calls, scrub), siblings)
     for module in (health, metrics, models, history, choices, predictions):

@@ -1,9 +1,9 @@
 """A request for predictions, understood: which version answers, with which output, and for which columns."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bodega_db.errors import BodegaError
+from bodega_db.errors import BodegaError, InputError
 from bodega_db.outputs import check_output
 from bodega_db.signature import Signature
 from msgspec import DecodeError
@@ -16,7 +16,9 @@ from bodega_api.media.arrow import columns_of
 from bodega_api.media.kinds import Medium
 from bodega_api.media.reading import read_batches
 from bodega_api.media.spool import Spool
+from bodega_api.problems import TooManyRowsError
 from bodega_api.routing import Route, Routes
+from bodega_api.slicing import Parts, cut
 from bodega_api.validation import Report, check_input, no_rows
 
 Reference = tuple[str | None, str | None]  # model and version, as the query has them
@@ -53,15 +55,21 @@ def understand_document(
 ) -> Asked:
     """Read a request in JSON; raise what is wrong with its body, then with its parameters, then with its rows."""
     refusal: BodegaError | None = None
+    engine, most_keys = None, 0
     try:
         route, method = _choose(routes, reference, output)
         engine = loaded.peek(key_of(route.resolution.version))
-        columns = None if engine is None else _decode(engine, body)
-        if columns is not None:
-            return Asked(route, method, columns, iter(()), list)
+        most_keys = len(route.resolution.version.signature.columns)
     except BodegaError as exc:
         refusal = exc
-    rows = read_body(body.data)
+    try:
+        parts = cut(body.data, body.max_rows, most_keys)
+        columns = None if engine is None else _decode(engine, parts, body.max_rows)
+        if columns is not None:
+            return Asked(route, method, columns, iter(()), list)
+        rows = read_body(parts)
+    except (InputError, TooManyRowsError) as exc:
+        raise refusal or exc from None
     if refusal is not None:
         raise refusal
     checked = check_input(rows, route.resolution.version.signature, body.max_rows)
@@ -84,15 +92,21 @@ def _choose(routes: Routes, reference: Reference, output: str | None) -> tuple[R
     return route, check_output(route.resolution.version.signature, output)
 
 
-def _decode(engine: Engine, body: Document) -> Columns | None:
+def _decode(engine: Engine, parts: Parts, max_rows: int) -> Columns | None:
     """Read a body that is beyond doubt, as most are, some ten times as fast; None for others."""
     if engine.decoder is None:
         return None
+    together: dict[str, list[Any]] = {}
+    count = 0
     try:
-        columns, rows = engine.decoder.decode(body.data)
+        for document in parts if parts.of_rows else [parts.data]:
+            columns, rows = engine.decoder.decode(document)
+            count += rows
+            for name, values in columns.items():
+                together.setdefault(name, []).extend(values)
     except (LongWayError, DecodeError, UnicodeDecodeError):
         return None
-    return columns if rows <= body.max_rows else None
+    return together if count <= max_rows else None
 
 
 def _read(table: Table, signature: Signature, report: Report) -> Iterator[Columns]:

@@ -4,11 +4,13 @@ Python's own parser is used because it tells duplicate keys and refuses NaN; bot
 """
 
 import json
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bodega_api.problems import BodyError, BodyTooLargeError
+from bodega_api.slicing import Parts
 
 
 class DuplicateKeys(dict[str, Any]):
@@ -44,9 +46,22 @@ async def collect_body(chunks: AsyncIterable[bytes], limit: int) -> bytes:
     return bytes(body)
 
 
-def read_body(data: bytes) -> Rows | Columns:
+def read_body(body: bytes | Parts) -> Rows | Columns:
     """Read a request body; raise BodyError that says where it stops being one."""
-    document = parse_json(data)
+    parts = body if isinstance(body, Parts) else Parts(body)
+    rows: list[Any] = []
+    columns: dict[str, Any] = {}
+    found: Rows | Columns | None = None
+    for number, part in enumerate(parts):
+        found = _read_document(parse_json(part, partial(parts.place, number)))
+        if isinstance(found, Rows):
+            rows += found.rows
+        else:
+            columns = _together(columns, found.columns)
+    return Rows(rows) if isinstance(found, Rows) else Columns(columns)
+
+
+def _read_document(document: Any) -> Rows | Columns:
     if not isinstance(document, dict):
         raise BodyError(f"The body is {json_type(document)}, not an object")
     if len(document) != 1 or not document.keys() <= {"rows", "columns"} or isinstance(document, DuplicateKeys):
@@ -60,15 +75,35 @@ def read_body(data: bytes) -> Rows | Columns:
     return Columns(document["columns"])
 
 
-def parse_json(data: bytes) -> Any:
-    """Read strict JSON, with objects that tell which keys came twice; raise BodyError that says where it ends."""
+def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of two parts of a body, with those that are there twice."""
+    if not first:
+        return second
+    twice = [name for name in second if name in first]
+    twice += [name for part in (first, second) if isinstance(part, DuplicateKeys) for name in part.twice]
+    if not twice:
+        return first | second
+    duplicates = DuplicateKeys(first | second)
+    duplicates.twice = tuple(dict.fromkeys(twice))
+    return duplicates
+
+
+def parse_json(data: bytes, place: Callable[[int], tuple[int, int]] | None = None) -> Any:
+    """Read strict JSON, with objects that tell which keys came twice; raise BodyError that says where it ends.
+
+    `place` tells the line and the column of an offset, if the data is a part of a body.
+    """
+    place = place or partial(Parts(data).place, 0)
     try:
         text = data.decode("utf-8-sig")
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except UnicodeDecodeError as exc:
-        raise BodyError(f"The body is not UTF-8 at byte {exc.start}") from None
+        line, column = place(exc.start)
+        raise BodyError(f"The body is not UTF-8 at line {line}, column {column}") from None
     except json.JSONDecodeError as exc:
-        raise BodyError(f"The body is not JSON at line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
+        mark = len(data) - len(text.encode())  # bytes of one at the begin of the text
+        line, column = place(mark + len(text[: exc.pos].encode()))
+        raise BodyError(f"The body is not JSON at line {line}, column {column}: {exc.msg}") from None
     except RecursionError:
         raise BodyError("The body is nested too deeply") from None
     except ValueError:

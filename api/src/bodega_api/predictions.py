@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from bodega_api.media.reading import ROWS_AT_ONCE
 from bodega_api.media.spool import IN_MEMORY, Spool
 from bodega_api.media.writing import Writer, start_writer
 from bodega_api.problems import BodyError, BodyTooLargeError, TooManyRowsError
+from bodega_api.slicing import LONG
 from bodega_api.timing import Laps
 
 DESCRIPTION = """Predict with one version of a model.
@@ -169,7 +170,8 @@ async def predict(
     if isinstance(body, Table):
         asked = await run_in_threadpool(understand_table, body, (model, version), output, routes)
     else:
-        asked = await run_in_threadpool(understand_document, body, (model, version), output, routes, loaded)
+        async with request.app.state.long_bodies if len(body.data) > LONG else nullcontext():
+            asked = await run_in_threadpool(understand_document, body, (model, version), output, routes, loaded)
     chosen = asked.route.resolution.version
     laps.lap("read")
     with calls.admitted(key_of(chosen)):
