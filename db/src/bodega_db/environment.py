@@ -3,10 +3,11 @@
 import getpass
 import platform
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Any
 
+from bodega_db.distributions import distributions_of
 from bodega_db.errors import EnvironmentMismatchError
 from bodega_db.foreign import known
 
@@ -15,13 +16,16 @@ SKLEARN = "scikit-learn"
 
 
 def capture_environment(model: Any = None) -> dict[str, Any]:
-    """Return Python, platform and the versions of the model's libraries, as the catalog keeps them."""
+    """Return Python, platform and the versions of the model's libraries, as the catalog keeps them.
+
+    These are the usual ones, and every distribution that any part of the model comes from.
+    """
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "libraries": {name: installed_version(name) for name in (*LIBRARIES, *known(lambda: _own_library(model), ()))},
+        "libraries": {name: installed_version(name) for name in LIBRARIES} | distributions_of(model),
     }
 
 
@@ -41,19 +45,24 @@ def check_environment(recorded: Mapping[str, Any], *, allow_mismatch: bool) -> N
         raise EnvironmentMismatchError(f"Trained with scikit-learn {trained}, but {running} runs here")
 
 
+def other_versions(recorded: Mapping[str, Any]) -> list[str]:
+    """Return, as sentences, which libraries of the model's parts have another version here than they had, or none.
+
+    Of the usual ones only scikit-learn makes a difference, and `check_environment` is about that.
+    """
+    parts = {name: number for name, number in recorded["libraries"].items() if name not in LIBRARIES}
+    here = {name: known(partial(installed_version, name), None) for name in parts}
+    told = {name: f"{number} runs here" if number else "is not installed here" for name, number in here.items()}
+    return [
+        f"A part of it comes from {name} {number}, and {told[name]}"
+        for name, number in parts.items()
+        if here[name] != number
+    ]
+
+
 def minor(number: str) -> tuple[str, ...]:
     """Return the part of a version number that must agree: '1.9.1' gives ('1', '9')."""
     return tuple(number.split(".")[:2])
-
-
-def _own_library(model: Any) -> tuple[str, ...]:
-    """Name the distribution that the model's own class comes from, if it is not one of the usual ones."""
-    package = type(model).__module__.partition(".")[0]
-    found = packages_distributions().get(package, [])[:1] if package not in ("builtins", "sklearn", "__main__") else []
-    try:
-        return tuple(name for name in found if installed_version(name))
-    except PackageNotFoundError:
-        return ()
 
 
 def default_actor() -> str:

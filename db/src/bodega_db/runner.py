@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from bodega_db.environment import check_environment
-from bodega_db.errors import BodegaError, GoldenMismatchError
+from bodega_db.environment import check_environment, other_versions
+from bodega_db.errors import BodegaError, DeserialiseError, GoldenMismatchError
 from bodega_db.formats import Policy, load, measure
 from bodega_db.inputs import Wire, build_input
 from bodega_db.outputs import call, check_output, same_answer
@@ -43,12 +43,16 @@ def start_runner(
     """Load verified bytes and let them prove themselves on the golden rows.
 
     The steps are, in this order: format, archive, environment, types, load, golden rows. Raises LoadError, which names
-    the one that failed.
+    the one that failed; where a part's library has another version here, the advice says so.
     """
     size = measure(file, fmt, policy)
     check_environment(environment, allow_mismatch=policy.allow_sklearn_mismatch)
-    runner = Runner(load(file, fmt, policy), signature, size)
-    check_golden(runner, golden)
+    try:
+        runner = Runner(load(file, fmt, policy), signature, size)
+        check_golden(runner, golden)
+    except (DeserialiseError, GoldenMismatchError) as exc:
+        others = other_versions(environment)
+        raise type(exc)(exc.message, " ".join([*(f"{other}." for other in others), exc.advice])) from exc
     return runner
 
 

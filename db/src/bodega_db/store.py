@@ -1,5 +1,6 @@
 """The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -11,6 +12,7 @@ from bodega_db import catalog, choosing, ownership
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.diff import Difference, compare
 from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine, translate_errors
+from bodega_db.environment import other_versions
 from bodega_db.errors import (
     BodegaError,
     CatalogNotMigratedError,
@@ -40,6 +42,8 @@ from bodega_db.settings import Settings
 from bodega_db.tables import HEAD
 from bodega_db.upkeep import UpkeepVerbs
 from bodega_db.watching import Tell, Watcher
+
+log = logging.getLogger("bodega_db")
 
 
 class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
@@ -183,7 +187,10 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
                 measure(file, its.format, self.policy)
                 self._rehearsal.run(file, its.format, its.signature, its.golden, its.environment, self.policy)
                 file.seek(0)
-            return start_runner(file, its.format, its.signature, its.golden, its.environment, self.policy)
+            runner = start_runner(file, its.format, its.signature, its.golden, its.environment, self.policy)
+        for other in other_versions(its.environment):
+            log.warning("%s is loaded and repeats its golden rows. %s", its.reference, other)
+        return runner
 
     def verify(self, digest: Digest, size_bytes: int, *, pace: Pace | None = None, past_cache: bool = False) -> None:
         """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any, Self
 
+from bodega_db.environment import LIBRARIES, SKLEARN
 from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.signature import Column, Signature
@@ -112,6 +113,8 @@ def describe(version: Version) -> Iterable[tuple[str, str]]:
     yield "sha256", version.digest.hex
     yield "size", f"{size(version.size_bytes)} ({version.format})"
     yield "created", f"{version.created_at:%Y-%m-%d %H:%M} {version.created_at.tzname()} by {version.created_by}"
+    if made_with := ", ".join(describe_environment(version.environment)):
+        yield "made with", printable(made_with)
     if version.metrics:
         yield "metrics", ", ".join(f"{name} {value:.6g}" for name, value in version.metrics.items())
     if version.tags:
@@ -137,6 +140,16 @@ def _stored(part: Mapping[str, Any]) -> str:
     found = {**(params if isinstance(params, dict) else {}), **facts}
     values = "".join(f", {name}={f'{v:.6g}' if isinstance(v, float) else v}" for name, v in found.items())
     return f"{place}{part.get('what')} of {part.get('type')}{values}"
+
+
+def describe_environment(environment: Mapping[str, Any]) -> Iterable[str]:
+    """Name Python, scikit-learn and the libraries that further parts of the model come from, with their versions."""
+    libraries = environment.get("libraries", {})
+    if python := environment.get("python"):
+        yield f"Python {python}"
+    for name, number in libraries.items():
+        if name == SKLEARN or name not in LIBRARIES:
+            yield f"{name} {number}"
 
 
 def describe_source(lineage: Mapping[str, Any]) -> str:
