@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from conftest import Api
 
@@ -30,5 +31,15 @@ def receive(connection: socket.socket, count: int) -> list[Answer]:
             name, _, value = each.decode().partition(": ")
             assert name not in headers
             headers[name] = value
-        answers.append((int(line.split()[1]), headers, file.read(int(headers["content-length"]))))
+        body = _chunks(file) if "transfer-encoding" in headers else file.read(int(headers["content-length"]))
+        answers.append((int(line.split()[1]), headers, body))
     return answers
+
+
+def _chunks(file: BinaryIO) -> bytes:
+    body = b""
+    while size := int(file.readline(), 16):
+        body += file.read(size)
+        assert file.readline() == b"\r\n"
+    assert file.readline() == b"\r\n"
+    return body

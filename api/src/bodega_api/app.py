@@ -14,7 +14,7 @@ from bodega_db.rehearsing import import_what_models_need
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from bodega_api import administration, choices, health, history, metrics, models, predictions
 from bodega_api.access import logged
@@ -27,8 +27,10 @@ from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
 from bodega_api.hosts import Hosts
 from bodega_api.loaded import LoadedVersions
+from bodega_api.media.coding import packing
+from bodega_api.methods import as_get
 from bodega_api.plans.compiling import import_families
-from bodega_api.problems import answer_error, install_problem_handlers
+from bodega_api.problems import ShuttingDownError, answer_error, install_problem_handlers
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
 from bodega_api.sharing import SharedArrays
@@ -49,15 +51,42 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if self.hosts and scope["type"] == "http" and (refusal := self.hosts.refusal(scope)):
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        if self.hosts and (refusal := self.hosts.refusal(scope)):
             await answer_error(refusal)(scope, receive, logged(scope, send))
             return
-        if self.fast_path and scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+        if self.fast_path and scope["path"] == "/predict" and scope["method"] == "POST":
             rest = await self.fast_path.answer(scope, receive, send)
             if rest is None:
                 return
             receive = rest
-        await super().__call__(scope, receive, logged(scope, send) if scope["type"] == "http" else send)
+        answer = Ending(logged(scope, packing(scope, send)))
+        try:
+            await super().__call__(as_get(scope), receive, answer.send)
+        except asyncio.CancelledError:
+            await answer.end(scope, receive)
+
+
+class Ending:
+    """What sends an answer, and another one in its place if the process ends before that has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._begun = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        self._begun = True
+        await self._send(message)
+
+    async def end(self, scope: Scope, receive: Receive) -> None:
+        """Answer a request whose time is over; the server ended its task, as it does when its own grace is."""
+        if not self._begun:
+            await answer_error(ShuttingDownError("The process ends before the answer is there"))(
+                scope, receive, self._send
+            )
 
 
 def import_libraries() -> None:

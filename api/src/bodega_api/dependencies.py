@@ -4,7 +4,7 @@ None of it waits, and all of it is `async`: for a plain function the framework t
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, cast
 
@@ -19,8 +19,9 @@ from bodega_api.body import collect_body
 from bodega_api.calls import Calls
 from bodega_api.engines import Engine
 from bodega_api.loaded import LoadedVersions
+from bodega_api.media.coding import unpacked
 from bodega_api.media.kinds import Medium, body_medium
-from bodega_api.problems import BodyError, MediaTypeError, ParameterError
+from bodega_api.problems import BodyError, BodyTooLargeError, MediaTypeError, ParameterError
 from bodega_api.routing import Routes
 from bodega_api.validation import shown
 from bodega_api.warming import Warming
@@ -88,7 +89,15 @@ async def request_body(request: Request, settings: AppSettings) -> bytes:
     if body_medium(request.headers.get("content-type")) is not Medium.JSON:
         raise MediaTypeError("The body is not said to be JSON")
     with reading():
-        return await collect_body(request.stream(), settings.max_body_bytes)
+        return await collect_body(body_stream(request, settings.max_body_bytes), settings.max_body_bytes)
+
+
+def body_stream(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """Return a body piece by piece, unpacked; raise BodyTooLargeError before any of one that is said to be too long."""
+    size = request.headers.get("content-length", "")
+    if size.isdigit() and int(size) > limit:
+        raise BodyTooLargeError(f"The body is longer than {limit} bytes")
+    return unpacked(request.stream(), ",".join(request.headers.getlist("content-encoding")), limit)
 
 
 @contextmanager

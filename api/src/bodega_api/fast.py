@@ -42,6 +42,7 @@ OF_THE_BODY: dict[bytes, tuple[bytes, ...]] = {
     b"content-type": (b"application/json",),
     b"accept": (b"*/*", b"application/json"),
     b"transfer-encoding": (),
+    b"content-encoding": (),
 }
 
 

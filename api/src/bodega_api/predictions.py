@@ -18,6 +18,7 @@ from bodega_api.dependencies import (
     Choices,
     Loaded,
     ModelCalls,
+    body_stream,
     only_parameters,
     reading,
     request_body,
@@ -111,7 +112,7 @@ async def prediction_body(request: Request, settings: AppSettings) -> AsyncItera
         return
     with closing(Spool()) as spool:
         with reading():
-            async for chunk in request.stream():
+            async for chunk in body_stream(request, settings.max_table_bytes):
                 await _keep(chunk, spool, settings.max_table_bytes)
         yield Table(medium, spool, settings.max_table_bytes, settings.max_table_rows)
 

@@ -15,7 +15,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from bodega_api.methods import allowed, answer_options
+from bodega_api.seldom import Seldom
+
 log = logging.getLogger("bodega_api")
+seldom = Seldom(log, at_most=10)
+LONGEST_CAUSE = 200  # characters
 MEDIA_TYPE = "application/problem+json"
 PREFIX = "urn:bodega:problem:"
 RETRY_AFTER_SECONDS = "2"
@@ -44,6 +49,18 @@ class MediaTypeError(errors.BodegaError):
     """The body of the request is said to be something that is not read here."""
 
     hint = "Send the header Content-Type: application/json."
+
+
+class ContentCodingError(errors.BodegaError):
+    """The body of the request is packed in a way that is not read here."""
+
+    hint = "Send it with Content-Encoding: gzip or deflate, or as it is."
+
+
+class ShuttingDownError(errors.BodegaError):
+    """The process ends, and the request was not answered within the time that it has for that."""
+
+    hint = "Send it again: another copy or the next process answers."
 
 
 class NotAcceptableError(errors.BodegaError):
@@ -122,6 +139,8 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     HostError: Kind(400, "host", "The request names no host"),
     MisdirectedError: Kind(421, "misdirected", "The request is for another host"),
     MediaTypeError: Kind(415, "media-type", "The body is of a kind that is not read here"),
+    ContentCodingError: Kind(415, "content-coding", "The body is packed in a way that is not read here"),
+    ShuttingDownError: Kind(503, "shutting-down", "The process ends"),
     NotAcceptableError: Kind(406, "not-acceptable", "The answer has no such form"),
     SpoolError: Kind(503, "temporary-files", "A temporary file cannot be written"),
     UnauthorizedError: Kind(401, "unauthorized", "A token is needed"),
@@ -216,7 +235,7 @@ def answer_error(error: errors.BodegaError) -> Response:
     """Make the response to an error."""
     kind = kind_of(error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR or kind.status == HTTPStatus.FORBIDDEN:
-        log.warning("%s: %s", kind.slug, error.message, exc_info=error.__cause__)
+        seldom.warn(f"{kind.slug}: {error.message}", f"{kind.slug}: {error.message}{_cause(error)}")
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InputError) and error.problems:
         extra["errors"] = list(error.problems)
@@ -226,7 +245,19 @@ def answer_error(error: errors.BodegaError) -> Response:
         extra["step"] = error.step
     if isinstance(error, errors.UntrustedTypeError):
         extra["types"] = list(error.types[:20])
-    return problem(kind, error.message, error.advice, **extra)
+    response = problem(kind, error.message, error.advice, **extra)
+    if isinstance(error, ContentCodingError):
+        response.headers["Accept-Encoding"] = "gzip, deflate, identity"
+    return response
+
+
+def _cause(error: errors.BodegaError) -> str:
+    """Return in a few words what an error came from: the line of a log has no room for all that led there."""
+    cause = error.__cause__
+    if cause is None:
+        return ""
+    words = str(cause).strip().partition("\n")[0][:LONGEST_CAUSE]
+    return f" ({type(cause).__name__}: {words})" if words else f" ({type(cause).__name__})"
 
 
 def _answer_validation_error(_: Request, error: RequestValidationError) -> Response:
@@ -238,7 +269,11 @@ def _answer_validation_error(_: Request, error: RequestValidationError) -> Respo
     return problem(PROBLEMS[ParameterError], "A parameter does not fit", "See /docs for what it takes.", errors=faults)
 
 
-def _answer_http_error(_: Request, error: HTTPException) -> Response:
+def _answer_http_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        if request.method == "OPTIONS":
+            return answer_options(request.app, request.scope)
+        error.headers = {"Allow": allowed(request.app, request.scope)}
     other = Kind(error.status_code, f"http-{error.status_code}", "The request is refused")
     kind = REFUSALS.get(error.status_code, other)
     response = problem(kind, f"{kind.title}.", "See /docs for what there is.")

@@ -1,0 +1,27 @@
+"""The methods that a path takes: HEAD wherever GET is, OPTIONS everywhere, and all of them in `Allow`."""
+
+from fastapi import FastAPI, Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def as_get(scope: Scope) -> Scope:
+    """Return the scope of a request that is answered like a GET; the server leaves the body out (RFC 9110, 9.3.2)."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+
+
+def allowed(app: FastAPI, scope: Scope) -> str:
+    """Return what `Allow` says of a path: routes of several methods are several routes, and each knows its own."""
+    found = [
+        method
+        for method in METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+    ]
+    return ", ".join([*(["HEAD"] if "GET" in found else []), *found, "OPTIONS"])
+
+
+def answer_options(app: FastAPI, scope: Scope) -> Response:
+    """Tell which methods a path takes."""
+    return Response(status_code=204, headers={"Allow": allowed(app, scope)})
