@@ -86,8 +86,11 @@ def test_examples_follow_the_catalog(store: ModelStore, api: Api, sql_connection
         enter(store, name, exhibit)
     after = examples()
     sql_connection.execute("UPDATE version SET status = 'quarantined' WHERE id = (SELECT min(id) FROM version)")
+    fewer = examples()
+    store.promote("b@1")
+    store.archive("b@1")
 
-    assert (before, after, examples()) == ([], ["a", "b", "c"], ["b", "c"])
+    assert (before, after, fewer, examples()) == ([], ["a", "b", "c"], ["b", "c"], ["c"])
 
 
 @pytest.mark.parametrize(

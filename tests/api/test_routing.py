@@ -355,6 +355,36 @@ def test_a_quarantined_version_stops_answering(
         problem_of(ask(api, BODY, model="penguins", version="2"), 409, "version-quarantined")
 
 
+def test_a_candidate_does_not_answer_for_a_production_version_that_left(
+    two: ModelStore, start_api: Callable[..., Api]
+) -> None:
+    """Every warm replica refuses unnamed requests from then on, with the reason, unless its settings ask for the newest."""
+    refusing, lenient = start_api(), start_api(without_production="newest")
+    two.promote("penguins@1")
+    for api in (refusing, lenient):
+        wait_until_heard(api.app.state.routes, two)
+        assert [answering(api) for _ in range(3)] == [1] * 3
+    two.quarantine("penguins@1", reason="wrong column", actor="ada")
+    for api in (refusing, lenient):
+        wait_until_heard(api.app.state.routes, two)
+
+    for refused in (
+        ask(refusing, BODY, model="penguins"),
+        ask(refusing, BODY),
+        refusing.client.get("/resolve", params={"model": "penguins"}),
+    ):
+        problem = problem_of(refused, 409, "no-production")
+        assert "penguins@1 was there last, and was quarantined on" in problem["detail"]
+        assert problem["detail"].endswith("by ada: wrong column")
+        assert "`bodega promote penguins@NUMBER`" in problem["hint"]
+    assert (answering(refusing, version="latest"), answering(refusing, version="2")) == (2, 2)
+    assert (answering(lenient), answering(lenient, version="1")) == (2, "version-quarantined")
+    two.promote("penguins@2")
+    for api in (refusing, lenient):
+        wait_until_heard(api.app.state.routes, two)
+        assert answering(api) == 2
+
+
 def test_without_notifications_a_quarantine_is_heard_in_two_seconds(
     two: ModelStore, api: Api, sql_connection: Connection
 ) -> None:

@@ -19,6 +19,7 @@ from bodega_db.errors import (
     BodegaError,
     IncompatibleSignatureError,
     NoFormerVersionError,
+    NoProductionError,
     StatusMoveError,
     VersionInUseError,
     VersionNotFoundError,
@@ -202,6 +203,8 @@ class Oracle:
     def choose(self, selector: str) -> int:
         """Return the number that answers for a selector."""
         served = [number for number, known in self.versions.items() if known.status in SERVED]
+        if selector == "" and self.promotions and self.production is None:
+            raise NoProductionError("")
         if selector in self.aliases or selector.isdigit():
             number = int(selector) if selector.isdigit() else self.aliases[selector]
             if self.version(number).status == "quarantined":

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bodega_db.errors import InvalidMetadataError, NoFormerVersionError
+from bodega_db.errors import InvalidMetadataError, NoFormerVersionError, NoProductionError
 from conftest import Api
 from fitting import Fitted
 
@@ -155,6 +155,20 @@ def test_what_a_command_refuses_ends_with_status_1_and_a_hint(
     assert words in str(said)
     assert str(said).startswith("bodega: ")
     assert written == ""
+
+
+def test_a_notebook_and_the_command_say_what_became_of_production(two: ModuleType, run: Run) -> None:
+    """Without a version in production a model that had one is neither loaded, resolved nor shown by its name alone."""
+    two.promote("penguins@1")
+    two.quarantine("penguins@1", reason="wrong column")
+
+    for ask in (two.load, two.resolve, two.get):
+        with pytest.raises(NoProductionError, match="penguins@1 was there last, and was quarantined on"):
+            ask("penguins")
+    for command in ("resolve", "show"):
+        said, _ = run(command, "penguins")
+        assert "wrong column\n  `bodega release penguins@1 --reason …` makes a candidate of it again" in str(said)
+    assert two.load("penguins@latest") is not None
 
 
 def test_a_quarantine_without_a_reason_is_wrong_usage(two: ModuleType, run: Run) -> None:

@@ -59,7 +59,7 @@ class DifferenceAnswer(BaseModel):
 def resolve(
     store: Store,
     model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
-    version: Annotated[str | None, Query(description=f"{VERSION}; else production or newest")] = None,
+    version: Annotated[str | None, Query(description=f"{VERSION}; else the one in production")] = None,
 ) -> ResolutionAnswer:
     """Choose a version as a prediction does, without loading it."""
     resolution = store.choose(model, version)

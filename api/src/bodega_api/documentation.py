@@ -4,7 +4,7 @@ from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
-from bodega_db.errors import BodegaError, VersionNotFoundError
+from bodega_db.errors import BodegaError, NoProductionError, VersionNotFoundError
 from bodega_db.records import Golden, Version
 from bodega_db.store import ModelStore
 from fastapi import FastAPI
@@ -51,7 +51,7 @@ def real_examples(store: ModelStore) -> dict[str, Any]:
     examples: dict[str, Any] = {}
     with suppress(BodegaError):  # without a catalog the page still explains the API
         for model in store.models()[:MOST_EXAMPLES]:
-            with suppress(VersionNotFoundError):  # of this one, nothing is served
+            with suppress(NoProductionError, VersionNotFoundError):  # of this one, nothing is served
                 examples[model.name] = _example(store.resolve(model.name).version)
     return examples
 

@@ -161,7 +161,7 @@ async def predict(
     model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
     version: Annotated[
         str | None,
-        Query(description="a number, latest, production, an alias or best:METRIC[:min]; else production or newest"),
+        Query(description="a number, latest, production, an alias or best:METRIC[:min]; else the one in production"),
     ] = None,
     output: Annotated[str | None, Query(description="predict, predict_proba, …: what the signature lists")] = None,
     timing: Annotated[bool, Query(description="tell in Server-Timing how long each step took")] = False,

@@ -154,6 +154,7 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     errors.ModelNotFoundError: Kind(404, "model-not-found", "There is no such model"),
     errors.ModelAmbiguousError: Kind(422, "model-ambiguous", "No model is named"),
     errors.VersionNotFoundError: Kind(404, "version-not-found", "There is no such version"),
+    errors.NoProductionError: Kind(409, "no-production", "No version is in production any more"),
     errors.VersionQuarantinedError: Kind(409, "version-quarantined", "The version is in quarantine"),
     errors.StatusMoveError: Kind(409, "status-move", "The version cannot move there"),
     errors.VersionInUseError: Kind(409, "version-in-use", "An alias names the version"),

@@ -1,6 +1,7 @@
 """The catalog in SQL: functions over a session that return records and never commit."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -230,14 +231,18 @@ def list_events(session: Session, model: str, limit: int = 1000, before: int | N
     return [Event(**{name: getattr(row, name) for name in fields}) for row in rows]
 
 
+def find_deletion(session: Reading, name: str, number: int) -> Row[datetime, str, str | None] | None:
+    """Return when a version was deleted, by whom and why; None if it never was."""
+    said = select(EventRow.at, EventRow.actor, EventRow.reason)
+    # The kind is written out as the index has it in its condition.
+    deleted = said.where(EventRow.model == name, EventRow.number == number, text("kind = 'deleted'"))
+    return session.execute(deleted.order_by(EventRow.id.desc()).limit(1)).one_or_none()
+
+
 def why_missing(session: Reading, name: str, number: int) -> str:
     """Say that a model has no version of that number, and if it was deleted, by whom and why."""
     # The history is read only where it has an answer: every number up to the last one was given out.
-    if number > get_model(session, name).last_version:
-        return f"Model {name} has no version {number}"
-    said = select(EventRow.at, EventRow.actor, EventRow.reason)
-    deleted = said.where(EventRow.model == name, EventRow.number == number, EventRow.kind == "deleted")
-    event = session.execute(deleted.order_by(EventRow.id.desc()).limit(1)).one_or_none()
+    event = None if number > get_model(session, name).last_version else find_deletion(session, name, number)
     if event is None:
         return f"Model {name} has no version {number}"
     why = f": {event.reason}" if event.reason else ""

@@ -5,47 +5,59 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, Text, bindparam, func, select, text
+from sqlalchemy import ColumnElement, Integer, Select, Text, bindparam, case, func, select, text
 from sqlalchemy.orm import aliased
 
 from bodega_db import catalog
 from bodega_db import reference as ref
-from bodega_db.errors import VersionNotFoundError, VersionQuarantinedError
+from bodega_db.errors import NoProductionError, VersionNotFoundError, VersionQuarantinedError
 from bodega_db.lifecycle import Status
+from bodega_db.places import describe_last_production, had_production
 from bodega_db.records import Resolution, Version
+from bodega_db.settings import WithoutProduction
 from bodega_db.tables import AliasRow, GenerationRow, MetricRow, ModelRow, VersionRow
 
 CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
 
 
-def find_version(session: catalog.Reading, name: str, selector: ref.Selector) -> Version:
+def find_version(
+    session: catalog.Reading, name: str, selector: ref.Selector, without: WithoutProduction = "refuse"
+) -> Version:
     """Return the version that a selector means to somebody who looks or moves: a numbered one also in quarantine."""
     if isinstance(selector, ref.ByNumber):
         return catalog.get_version(session, name, selector.number)
-    return resolve(session, name, selector).version
+    return resolve(session, name, selector, without).version
 
 
-def choose(session: catalog.Reading, model: str | None, selector: ref.Selector) -> Resolution:
+def choose(
+    session: catalog.Reading, model: str | None, selector: ref.Selector, without: WithoutProduction = "refuse"
+) -> Resolution:
     """Choose like `resolve`; without a model, in the only one there is."""
     if model is not None:
-        return resolve(session, model, selector)
+        return resolve(session, model, selector, without)
     # Before the name: a model registered in between belongs to a later one.
     generation = catalog.get_generation(session)
-    return replace(resolve(session, catalog.get_only_model_name(session), selector), generation=generation)
+    return replace(resolve(session, catalog.get_only_model_name(session), selector, without), generation=generation)
 
 
-def resolve(session: catalog.Reading, name: str, selector: ref.Selector) -> Resolution:
-    """Choose the version that answers for a selector, and say why; raise if there is none to serve."""
-    row = session.execute(*_choice(name, selector)).first()
+def resolve(
+    session: catalog.Reading, name: str, selector: ref.Selector, without: WithoutProduction = "refuse"
+) -> Resolution:
+    """Choose the version that answers for a selector, and say why; raise if there is none to serve.
+
+    A model that had a version in production and has none now is refused to whoever names no version, with the reason,
+    unless the newest shall answer `without` one.
+    """
+    row = session.execute(*_choice(name, selector, without)).first()
     if row is None:
-        raise VersionNotFoundError(_absence(session, name, selector))
+        raise _absence(session, name, selector, without)
     version = catalog.version_of(row)
     if version.status is Status.QUARANTINED:
         raise VersionQuarantinedError(f"{version.reference} is in quarantine")
     return Resolution(version, _reason(version, selector), row.chosen_at)
 
 
-def _choice(name: str, selector: ref.Selector) -> tuple[Select[Any], dict[str, Any]]:
+def _choice(name: str, selector: ref.Selector, without: WithoutProduction) -> tuple[Select[Any], dict[str, Any]]:
     match selector:
         case ref.ByNumber(number):
             return _by("number"), {"model": name, "number": number}
@@ -56,7 +68,7 @@ def _choice(name: str, selector: ref.Selector) -> tuple[Select[Any], dict[str, A
         case ref.Latest():
             return _by("latest"), {"model": name}
         case ref.Default():
-            return _by("default"), {"model": name}
+            return _by("default" if without == "refuse" else "lenient"), {"model": name}
         case ref.Best(metric, lowest):
             return _by("lowest" if lowest else "highest"), {"model": name, "metric": metric}
 
@@ -68,7 +80,8 @@ def _by(what: str) -> Select[Any]:
         "alias": _alias_number,
         "production": _production_number,
         "latest": _newest_number,
-        "default": lambda: func.coalesce(_production_number(), _newest_number()),
+        "default": lambda: func.coalesce(_production_number(), _newest_if_none_ever()),
+        "lenient": lambda: func.coalesce(_production_number(), _newest_number()),
         "lowest": lambda: _best_number(lowest=True),
         "highest": lambda: _best_number(lowest=False),
     }
@@ -96,6 +109,10 @@ def _production_number() -> ColumnElement[Any]:
 def _newest_number() -> ColumnElement[Any]:
     newest = select(OTHER.number).where(OTHER.model_id == ModelRow.id, SERVED)
     return newest.order_by(OTHER.number.desc()).limit(1).scalar_subquery()
+
+
+def _newest_if_none_ever() -> ColumnElement[Any]:
+    return case((~had_production(ModelRow.name), _newest_number()))
 
 
 def _best_number(lowest: bool) -> ColumnElement[Any]:
@@ -128,16 +145,21 @@ def _reason(version: Version, selector: ref.Selector) -> str:
             return f"the {'lowest' if lowest else 'highest'} {metric}: {version.metrics[metric]}"
 
 
-def _absence(session: catalog.Reading, name: str, selector: ref.Selector) -> str:
+def _absence(
+    session: catalog.Reading, name: str, selector: ref.Selector, without: WithoutProduction
+) -> VersionNotFoundError | NoProductionError:
     catalog.get_model(session, name)
     match selector:
         case ref.ByNumber(number):
-            return catalog.why_missing(session, name, number)
+            return VersionNotFoundError(catalog.why_missing(session, name, number))
         case ref.Production():
-            return f"Model {name} has no version in production"
+            last = describe_last_production(session, name)
+            return VersionNotFoundError(f"Model {name} has no version in production{f': {last.found}' if last else ''}")
         case ref.ByAlias():
-            return f"Model {name} has no such alias"
+            return VersionNotFoundError(f"Model {name} has no such alias")
         case ref.Best(metric):
-            return f"No candidate or production version of {name} has the metric {metric}"
+            return VersionNotFoundError(f"No candidate or production version of {name} has the metric {metric}")
+        case ref.Default() if without == "refuse" and (last := describe_last_production(session, name)):
+            return NoProductionError(f"Model {name} has no version in production: {last.found}", last.advice)
         case _:
-            return f"Model {name} has no candidate or production version"
+            return VersionNotFoundError(f"Model {name} has no candidate or production version")

@@ -90,6 +90,12 @@ class VersionNotFoundError(BodegaError):
     hint = "List what there is with `bodega versions NAME` or GET /models?model=NAME."
 
 
+class NoProductionError(BodegaError):
+    """No version was named, and the model, which had a version in production, has none now."""
+
+    hint = "Promote a version, or name one, as in 'penguins@latest' or ?version=latest."
+
+
 class VersionQuarantinedError(BodegaError):
     """The version is in quarantine and is not served."""
 

@@ -65,20 +65,20 @@ def set_status(session: Session, model_id: int, number: int, status: Status) -> 
     )
 
 
-def list_promotions(session: Session, model: str) -> list[int]:
+def list_promotions(session: catalog.Reading, model: str) -> list[int]:
     """Return the version of each promotion, the first one first."""
     statement = select(EventRow.number).where(EventRow.model == model, EventRow.kind == "status", _promoted())
     return [number for number in session.execute(statement.order_by(EventRow.id)).scalars() if number is not None]
 
 
-def find_former(session: Session, model_id: int, promotions: Sequence[int]) -> int | None:
+def find_former(session: catalog.Reading, model_id: int, promotions: Sequence[int]) -> int | None:
     """Return the version that a rollback leads to, given all promotions in order; None if there is none."""
     line = production_line(promotions)
     archived = _find_archived(session, model_id, line)  # so neither the present one nor any in quarantine
     return next((number for number in reversed(line) if number in archived), None)
 
 
-def _find_archived(session: Session, model_id: int, numbers: Sequence[int]) -> set[int]:
+def _find_archived(session: catalog.Reading, model_id: int, numbers: Sequence[int]) -> set[int]:
     statement = select(VersionRow.number).where(
         VersionRow.model_id == model_id, VersionRow.number.in_(numbers), VersionRow.status == Status.ARCHIVED
     )

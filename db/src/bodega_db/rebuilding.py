@@ -119,6 +119,7 @@ class Rebuild:
             for model_id, numbers in restored.items():
                 restoring.archive_restored(session, model_id, numbers)
 
+                    restoring.record_restoration(session, name, actor)
 
 def _restore_model(session: Session, name: str, manifests: Iterable[VersionManifest]) -> tuple[int, list[int]]:
     numbers: list[int] = []

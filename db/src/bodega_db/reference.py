@@ -31,7 +31,7 @@ class Production:
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """The version in production, else the newest candidate."""
+    """The version in production; of a model that never had one, the newest candidate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,15 @@ def raise_last_number(session: Session, name: str, number: int, actor: str) -> N
     session.execute(statement.execution_options(synchronize_session=False))
 
 
+def record_restoration(session: Session, name: str, actor: str) -> None:
+    """Write into the history of a model that versions of it were restored, so that the one in production is not known.
+
+    Until a version is promoted, no candidate answers in its place (`tables.PLACED`).
+    """
+    now = session.execute(select(func.now())).scalar_one()
+    _record(session, "restored", name, None, now, actor, "restored from manifests", None)
+
+
 def archive_restored(session: Session, model_id: int, numbers: Iterable[int]) -> None:
     """Archive what was restored; with the rules on again, this writes its own events."""
     chosen = (VersionRow.model_id == model_id, VersionRow.number.in_(list(numbers)))

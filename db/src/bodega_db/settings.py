@@ -10,6 +10,7 @@ from pydantic_settings import SettingsError as SourceError
 from bodega_db.errors import SettingsError
 
 Format = Literal["skops", "joblib"]
+WithoutProduction = Literal["refuse", "newest"]
 SECRETS = Path("/run/secrets")
 
 
@@ -86,6 +87,10 @@ class Settings(BaseSettings):
     )
     scrub_quarantine: bool = Field(
         default=False, description="quarantine a version whose artifact a scrub finds damaged in two reads"
+    )
+    without_production: WithoutProduction = Field(
+        default="refuse",
+        description="what answers when no version is named, of a model that had one in production and has none now",
     )
     pool_size: Annotated[int, Field(ge=1, le=100)] = Field(default=10, description="database connections kept")
     api_url: str = Field(default="http://127.0.0.1:8000", description="where programs beside this one reach the API")

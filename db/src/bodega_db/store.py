@@ -38,8 +38,7 @@ from bodega_db.reference import check_model_name, parse_reference, parse_selecto
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
 from bodega_db.search import find_page, read_search
-from bodega_db.settings import Settings
-from bodega_db.tables import HEAD
+from bodega_db.settings import Settings, WithoutProduction
 from bodega_db.upkeep import UpkeepVerbs
 from bodega_db.watching import Tell, Watcher
 
@@ -49,11 +48,19 @@ log = logging.getLogger("bodega_db")
 class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     """Register, list, choose, open and move model versions; safe to share between threads."""
 
-    def __init__(self, engine: Engine, searching: Engine, artifacts: ArtifactStore, policy: Policy) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        searching: Engine,
+        artifacts: ArtifactStore,
+        policy: Policy,
+        without_production: WithoutProduction = "refuse",
+    ) -> None:
         self.artifacts = artifacts
         self.manifests = Manifests(artifacts.root)
         self.policy = policy
         self._engine = engine
+        self._without_production = without_production
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._searcher = searching
         self._model_ids: dict[str, int] = {}
@@ -68,7 +75,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         url, size = settings.database_url.get_secret_value(), settings.pool_size
         engine = create_catalog_engine(url, size, patience=patience)
         searching = create_catalog_engine(url, max(1, size // 2), patience=patience, for_searches=True)
-        return cls(engine, searching, ArtifactStore(settings.models), Policy.of(settings))
+        return cls(engine, searching, ArtifactStore(settings.models), Policy.of(settings), settings.without_production)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -137,7 +144,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
         name, selector = parse_reference(reference)
         with self._reading() as connection:
-            return choosing.find_version(connection, name, selector)
+            return choosing.find_version(connection, name, selector, self._without_production)
 
     def diff(self, before: str, after: str) -> Difference:
         """Return what differs between the versions of two references, and whether callers of one can call the other."""
@@ -147,13 +154,13 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
         name, selector = parse_reference(reference)
         with self._reading() as connection:
-            return choosing.resolve(connection, name, selector)
+            return choosing.resolve(connection, name, selector, self._without_production)
 
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
         with self._reading() as connection:
-            return choosing.choose(connection, model if model is None else _existing_name(model), selector)
+            return choosing.choose(connection, name, selector, self._without_production)
 
     def history(self, name: str, *, before: int | None = None, limit: int = 1000) -> list[Event]:
         """Return what happened to a model, newest first; `before` is the id of the last event seen."""
@@ -170,7 +177,8 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
     def watch(self, tell: Tell) -> Watcher:
         """Make what tells of every change of this catalog, once it is started."""
-        return Watcher(self._engine.url.render_as_string(hide_password=False), tell)
+        url = self._engine.url.render_as_string(hide_password=False)
+        return Watcher(url, tell, self._without_production)
 
     # --- opening -----------------------------------------------------------------------------------------
 

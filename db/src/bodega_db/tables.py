@@ -24,11 +24,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD = "0005"  # the migration that makes them; a test holds it to be the newest
+HEAD = "0006"  # the migration that makes them; a test holds it to be the newest
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,127}$"
 STATUSES = ("candidate", "production", "archived", "quarantined")
 FORMATS = ("skops", "joblib")
 SERVABLE = "status IN ('candidate', 'production')"
+# The events that tell that a model had a version in production; or may have had one, before it was restored.
+PLACED = (
+    "(kind = 'restored' OR (kind = 'status' AND (before->>'status' = 'production' OR after->>'status' = 'production')))"
+)
 
 
 class Base(DeclarativeBase):
@@ -165,6 +169,8 @@ class EventRow(Base):
         Index(
             "event_place_idx", "model", "kind", text("id DESC"), postgresql_where=text("kind IN ('status', 'alias')")
         ),
+        Index("event_production_idx", "model", text("id DESC"), postgresql_where=text(PLACED)),
+        Index("event_deletion_idx", "model", "number", postgresql_where=text("kind = 'deleted'")),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)

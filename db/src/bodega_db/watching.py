@@ -18,10 +18,12 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog, choosing
-from bodega_db.engine import create_catalog_engine, translate_errors
+from bodega_db.engine import create_catalog_engine
 from bodega_db.errors import BodegaError, CatalogUnavailableError
+from bodega_db.failures import translate_errors
 from bodega_db.records import Changes, Resolution
 from bodega_db.reference import Selector
+from bodega_db.settings import WithoutProduction
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 2.0
@@ -49,11 +51,12 @@ class Watcher:
     the same address now, restored from a backup, and its generations say nothing about those of the former.
     """
 
-    def __init__(self, url: str, tell: Tell) -> None:
+    def __init__(self, url: str, tell: Tell, without_production: WithoutProduction = "refuse") -> None:
         engine = create_catalog_engine(url, pool_size=1, patience=PATIENCE_SECONDS, application="bodega watching")
         # One snapshot for a question and all choices that follow from it.
         self._engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._tell = tell
+        self._without_production = without_production
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._contact: Contact | None = None
@@ -103,7 +106,7 @@ class Watcher:
         with Session(connection) as session, session.begin():
             changes = catalog.get_changes(session, since)
             if changes.concern(None):
-                self._tell(changes, partial(_choose, session))
+                self._tell(changes, partial(_choose, session, self._without_production))
         self._contact = Contact(changes.generation, asked)
         return changes.generation
 
@@ -131,6 +134,6 @@ class Watcher:
         self._trouble, self._pause = "", FIRST_PAUSE_SECONDS
 
 
-def _choose(session: Session, model: str | None, selector: Selector) -> Resolution:
+def _choose(session: Session, without: WithoutProduction, model: str | None, selector: Selector) -> Resolution:
     with translate_errors():  # a catalog that goes away now is told apart from a choice that cannot be made
-        return choosing.choose(session, model, selector)
+        return choosing.choose(session, model, selector, without)
