@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from bodega_db import migrate
 from bodega_db.embedded import EmbeddedPostgres
 from sqlalchemy.engine import make_url
@@ -238,3 +240,16 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> float:
         assert time.monotonic() - began < seconds, f"waited {seconds} s in vain"
         time.sleep(0.005)
     return time.monotonic() - began
+
+
+def lose_version(connection: psycopg.Connection[Any], model: str, number: int) -> None:
+    """Make a catalog forget the last version of a model, as if an older backup of it had been restored."""
+    tables = ("version", "model", "event")
+    for table in tables:
+        connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")  # type: ignore[arg-type]
+    chosen = "(SELECT v.id FROM version v JOIN model m ON m.id = v.model_id WHERE m.name = %s AND v.number = %s)"
+    connection.execute(f"DELETE FROM version WHERE id = {chosen}", [model, number])  # type: ignore[arg-type]
+    connection.execute("UPDATE model SET last_version = %s WHERE name = %s", [number - 1, model])
+    connection.execute("DELETE FROM event WHERE model = %s AND number = %s", [model, number])
+    for table in tables:
+        connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ def run(connection: Connection) -> None:
     with context.begin_transaction():
         # The engine's limit is for what somebody waits for; to fill a new column of a large catalog takes longer.
         connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         # The lock ends with the transaction, however that ends; another deployment's migration may take a while.
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

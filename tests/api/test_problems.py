@@ -64,6 +64,7 @@ def test_the_framework_answers_every_status_in_the_same_form(api: Api) -> None:
 NOT_OVER_HTTP = (
     errors.RegistrationError,
     errors.IdempotencyConflictError,
+    errors.DowngradeError,
     errors.RolesError,
     errors.SettingsError,
     errors.EmbeddedPostgresError,

@@ -27,7 +27,7 @@ from bodega_db.store import ModelStore
 from bodega_db.watching import Choose, Tell, Watcher
 from conftest import Api, running_api
 from gallery import GENTOO, ask, enter, name_version, penguins, problem_of, scaler, weaker_penguins
-from outages import Forwarder, forwarder_before, mortal_postgres, wait_for
+from outages import Forwarder, forwarder_before, lose_version, mortal_postgres, wait_for
 from pydantic import ValidationError
 
 Connection = psycopg.Connection[Any]
@@ -622,3 +622,36 @@ def test_the_end_of_an_api_leaves_no_thread_and_no_connection(
     assert watching_threads() == before
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     wait_for(lambda: sql_connection.execute(others).fetchone() == (0,))
+
+
+def test_a_catalog_that_is_behind_its_volume_is_told_at_the_start_and_served(
+    two: ModelStore, start_api: Callable[..., Api], sql_connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log and /readyz say how many versions are lost; the known ones are served; a rebuild ends it."""
+    enter(two, "penguins", penguins())
+    lose_version(sql_connection, "penguins", 3)
+    api = start_api()
+
+    wait_for(lambda: api.app.state.inspection.trouble is not None)
+
+    said = "1 version is on the volume and not in the catalog: run `bodega rebuild` (penguins@3)"
+    ready = api.client.get("/readyz")
+    assert (ready.status_code, ready.json()["trouble"], answering(api)) == (200, said, 2)
+    assert said in caplog.text
+    two.rebuild(apply=True)
+    wait_for(lambda: api.client.get("/readyz").json()["trouble"] is None, 30)
+
+
+def test_a_newer_schema_is_told_at_the_start_and_at_readyz(
+    two: ModelStore, start_api: Callable[..., Api], sql_connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An older program goes on answering, says that it is older, and is not ready."""
+    sql_connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    api = start_api()
+
+    problem = problem_of(api.client.get("/readyz"), 503, "catalog-not-migrated")
+
+    assert problem["detail"].startswith("This program is older than the database (9999 > ")
+    assert problem["detail"].endswith("): upgrade the program")
+    assert answering(api) == 2
+    wait_for(lambda: problem["detail"] in caplog.text)

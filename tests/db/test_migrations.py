@@ -30,7 +30,7 @@ def test_up_down_up_with_rows(database_url: str, store: ModelStore) -> None:
     """A database with versions in it can be taken down and up again, and nothing of the schema stays behind."""
     store.register(classifier(), "penguins", example=example())
 
-    migrate.downgrade(database_url, "base")
+    migrate.downgrade(database_url, "base", lose=True)
     emptied = leftovers(database_url)
     migrate.upgrade(database_url)
 

@@ -15,6 +15,7 @@ from bodega_db import migrate
 from bodega_db.environment import default_actor
 from bodega_db.errors import (
     AliasProtectedError,
+    CatalogLockedError,
     CatalogNotMigratedError,
     CatalogUnavailableError,
     NotPermittedError,
@@ -22,6 +23,7 @@ from bodega_db.errors import (
     SettingsError,
 )
 from bodega_db.roles import RIGHTS, apply_roles
+from bodega_db.sessions import TIMEOUTS
 from bodega_db.store import ModelStore
 from conftest import create_database
 from penguins import classifier, example
@@ -624,8 +626,8 @@ def test_every_function_with_the_owners_rights_is_closed(database_url: str) -> N
     )
 
     assert {(path, name) for name, path, _ in definers if path != "search_path=public, pg_temp"} == set()
-    assert {name for name, _, callable_ in definers if callable_} == {"quarantine_version"}
-    assert len(definers) == 8
+    assert {name for name, _, callable_ in definers if callable_} == {"lock_holders", "quarantine_version"}
+    assert len(definers) == 9
 
 
 # --- the migration ---------------------------------------------------------------------------------------------
@@ -671,7 +673,7 @@ def test_the_migration_is_taken_back_completely(make_database: Callable[..., str
 @pytest.mark.usefixtures("penguins")
 def test_a_migration_down_and_up_asks_for_the_roles_again(database_url: str) -> None:
     """New tables have no rights until the roles are applied to them."""
-    migrate.downgrade(database_url, "base")
+    migrate.downgrade(database_url, "base", lose=True)
     migrate.upgrade(database_url)
     api = as_role(database_url, API, PASSWORDS[API])
 
@@ -765,6 +767,65 @@ def test_what_an_operator_chose_stays(database_url: str, postgres_url: str) -> N
     after = rights(database_url)
     execute(postgres_url, f"ALTER ROLE {API} CONNECTION LIMIT 60")
     assert after == before
+
+
+def test_a_role_has_limits_of_time_that_an_operator_may_change(database_url: str, postgres_url: str) -> None:
+    """A session that is opened by hand ends when it is idle in a transaction; another value that was set stays."""
+    execute(postgres_url, f"ALTER ROLE {API} SET lock_timeout = '3s'", f"ALTER ROLE {ADMIN} RESET ALL")
+
+    apply_roles(database_url, PASSWORDS)
+
+    shown = {
+        role: [query(as_role(database_url, role, PASSWORDS[role]), f"SHOW {name}")[0][0] for name in TIMEOUTS]
+        for role in (LAB, API, ADMIN)
+    }
+    execute(postgres_url, f"ALTER ROLE {API} SET lock_timeout = '20s'")
+    assert shown == {LAB: ["1min", "20s", "5min"], API: ["1min", "3s", "5min"], ADMIN: ["1min", "20s", "5min"]}
+
+
+def test_passwords_that_are_not_given_stay(database_url: str) -> None:
+    """After a restore the roles get their rights back, and nobody needs to know their passwords."""
+    apply_roles(database_url, dict.fromkeys(PASSWORDS) | {API: PASSWORDS[API]})
+
+    assert query(as_role(database_url, LAB, PASSWORDS[LAB]), "SELECT 1") == [(1,)]
+
+
+@pytest.mark.usefixtures("penguins")
+def test_each_role_is_told_who_holds_a_lock(
+    database_url: str, stores: Callable[[str], ModelStore], log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a session of another role it hears the process, the role and since when."""
+    monkeypatch.setattr("bodega_db.engine.MOST_LOCK_SECONDS", 1)
+    holder = log_in(LAB)
+    pid = holder.info.backend_pid
+    with holder.transaction():
+        holder.execute("UPDATE version SET note = 'x'")
+        for role in (LAB, ADMIN):
+            with pytest.raises(
+                CatalogLockedError, match=f"process {pid}, role {LAB}, .*, idle in transaction, since 2"
+            ):
+                stores(role).set_alias("penguins@1", "stable")
+
+    assert stores(LAB).set_alias("penguins@1", "stable").number == 1
+
+
+def test_a_role_at_its_limit_of_connections_is_told(
+    database_url: str, postgres_url: str, log_in: LogIn, stores: Callable[[str], ModelStore]
+) -> None:
+    """The message names the role and what helps; the limit that is raised as it says lets the next one in."""
+    execute(postgres_url, f"ALTER ROLE {ADMIN} CONNECTION LIMIT 2")
+    for _ in range(2):
+        log_in(ADMIN)
+
+    said = f"The role {ADMIN} has as many connections as it may have, 10 unless it was changed"
+    with pytest.raises(CatalogUnavailableError, match=said) as full:
+        stores(ADMIN).models()
+    statement = re.search(r"ALTER ROLE \w+ CONNECTION LIMIT \d+", full.value.advice)
+    assert statement is not None
+    execute(database_url, statement[0])
+
+    assert stores(ADMIN).models() == []
+    execute(postgres_url, f"ALTER ROLE {ADMIN} CONNECTION LIMIT 10")
 
 
 def test_what_is_not_the_catalogs_keeps_its_rights(database_url: str, postgres_url: str) -> None:

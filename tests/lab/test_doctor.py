@@ -31,7 +31,7 @@ Run = Callable[..., "tuple[int | str, str]"]
 
 READ_ONLY = Path("/sys")  # nobody makes a folder there, not even root
 NOWHERE = "postgresql://bodega:hush-hush@127.0.0.1:1/bodega"
-OF_CATALOG = ("clock", "migrations", "rights", "marker", "registered with")
+OF_CATALOG = ("clock", "migrations", "rights", "public", "marker", "manifests", "registered with")
 _numbers = count(1)
 
 
@@ -170,7 +170,7 @@ def test_a_checkout_without_a_catalog(ask_doctor: AskDoctor) -> None:
     ("change", "advice"),
     [
         ("UPDATE alembic_version SET version_num = '0003'", "bodega migrate"),
-        ("UPDATE alembic_version SET version_num = '9999'", "Update this program"),
+        ("UPDATE alembic_version SET version_num = '9999'", "`git pull`"),
         ("DROP TABLE alembic_version", "bodega migrate"),
         ("DELETE FROM alembic_version", "bodega migrate"),
     ],
@@ -184,8 +184,12 @@ def test_another_schema(
     status, findings = ask_doctor()
 
     assert status == 1
-    assert states(findings) == {"migrations": "fault", "marker": "not checked", "registered with": "not checked"}
+    waiting = dict.fromkeys(("marker", "manifests", "registered with"), "not checked")
+    assert states(findings) == {"migrations": "fault"} | waiting
     assert advice in findings["migrations"]["advice"]
+    if "9999" in change:
+        said = f"This program is older than the database (9999 > {HEAD}): upgrade the program."
+        assert findings["migrations"]["found"] == said
 
 
 def test_a_database_without_tables(empty_database_url: str, ask_doctor: AskDoctor) -> None:
@@ -286,12 +290,35 @@ def test_rights_that_are_not_as_they_should_be(
     assert "docs/roles.md" in rights["advice"]
 
 
+def test_a_restored_database_lets_everybody_in(
+    as_role: Callable[..., str], server: str, ask_doctor: AskDoctor, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a restore lost is a warning with the command that brings it back, which keeps the roles' passwords."""
+    lab = as_role(LAB, "GRANT EXECUTE ON FUNCTION next_generation TO PUBLIC")
+    status, findings = ask_doctor(BODEGA_DATABASE_URL=lab)
+    owner = make_url(server).set(database=make_url(lab).database)
+
+    assert (status, findings["public"]["state"]) == (0, "warning")
+    rights = ["EXECUTE on next_generation", "CONNECT on the database", "TEMPORARY on the database"]
+    assert findings["public"]["figures"]["public"] == rights
+    assert "`bodega apply-roles`" in findings["public"]["advice"]
+
+    monkeypatch.setenv("BODEGA_DATABASE_URL", owner.render_as_string(hide_password=False))
+    said = "bodega_admin, bodega_api, bodega_lab have their rights, and nobody else has any.\n"
+    assert run("apply-roles") == (0, said)
+
+    _, findings = ask_doctor(BODEGA_DATABASE_URL=lab)
+    assert (findings["public"]["state"], findings["rights"]["state"]) == ("ok", "ok")
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(make_url(lab).set(username="stranger").render_as_string(hide_password=False))
+
+
 @pytest.mark.parametrize(
     ("grant", "state"), [("SELECT ON version", "fault"), ("ALL ON ALL TABLES IN SCHEMA public", "warning")]
 )
 def test_a_role_of_nobody(as_role: Callable[..., str], ask_doctor: AskDoctor, grant: str, state: str) -> None:
     """A role that Bodega does not know must be able to read all, and is a warning when it is."""
-    calls = "GRANT EXECUTE ON FUNCTION quarantine_version, version_words TO stranger"
+    calls = "GRANT EXECUTE ON FUNCTION quarantine_version, version_words, lock_holders TO stranger"
     _, findings = ask_doctor(BODEGA_DATABASE_URL=as_role("stranger", f"GRANT {grant} TO stranger", calls))
 
     assert (findings["rights"]["state"], findings["rights"]["figures"]["role"]) == (state, None)
@@ -324,7 +351,7 @@ def test_the_volume_of_another_store(two: ModuleType, ask_doctor: AskDoctor, tmp
     status, findings = ask_doctor(BODEGA_MODELS=str(other))
 
     assert status == 1
-    assert states(findings) == {"marker": "fault", "writing": "not checked"}
+    assert states(findings) == {"marker": "fault", "manifests": "not checked", "writing": "not checked"}
     assert [path.name for path in other.iterdir()] == ["bodega-store.json"]
 
 

@@ -1,6 +1,7 @@
 """The commands that keep a store in order, on a real store: what they print, what they change, and their status."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from bodega_db.errors import CatalogBehindError, ProgramOlderError
+from bodega_db.tables import HEAD
+from fitting import fit_tree
+from outages import lose_version
 
 Run = Callable[..., "tuple[int | str, str]"]
 
@@ -107,3 +112,52 @@ def test_a_lost_version_is_restored(two: ModuleType, run: Run, sql_connection: "
     assert "restored, archived" in run("rebuild", "--apply")[1]
     assert two.get("penguins@2").status == "archived"
     assert run("rebuild") == (0, "The catalog lacks nothing that the volume knows.\n")
+
+
+def test_the_command_says_that_the_program_is_the_older_one(
+    two: ModuleType, run: Run, sql_connection: "psycopg.Connection[Any]"
+) -> None:
+    """`migrate` and each command that changes something refuse; `versions` lists as ever."""
+    sql_connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    said = f"bodega: This program is older than the database (9999 > {HEAD}): upgrade the program"
+
+    for command in (("migrate",), ("promote", "penguins@1"), ("gc",), ("rebuild", "--apply")):
+        told, written = run(*command)
+        assert (str(told).splitlines()[0], written) == (said, "")
+    assert run("versions", "penguins")[0] == 0
+    with pytest.raises(ProgramOlderError):
+        two.promote("penguins@1")
+
+
+def test_a_downgrade_on_the_command_line_asks_first(
+    two: ModuleType, run: Run, sql_connection: "psycopg.Connection[Any]"
+) -> None:
+    """It says what would be lost, and does it with --lose."""
+    two.set_alias("penguins@1", "stable")
+    two.protect_alias("penguins", "stable")
+
+    told, _ = run("migrate", "--down-to", "0003")
+    assert "That downgrade loses for good: protections of aliases: 1" in str(told)
+    assert "--lose" in str(told)
+    assert run("migrate", "--down-to", "0003", "--lose")[0] == 0
+    assert run("migrate")[0] == 0
+    assert two.aliases("penguins") == {"stable": 1}
+
+
+def test_a_catalog_that_is_behind_is_told_where_one_registers_and_imports(
+    two: ModuleType, run: Run, tmp_path: Path, sql_connection: "psycopg.Connection[Any]"
+) -> None:
+    """A notebook and `bodega import` are refused in the same words, and the command that these name mends it."""
+    said = r"1 version is on the volume and not in the catalog: run `bodega rebuild` \(penguins@3\)"
+    for name in ("penguins", "others"):
+        two.register(fit_tree().model, name, example=fit_tree().X)
+    two.export(["others@1"], tmp_path / "moved.bodega")
+    lose_version(sql_connection, "penguins", 3)
+    fitted = fit_tree()
+
+    with pytest.raises(CatalogBehindError, match=said):
+        two.register(fitted.model, "penguins", example=fitted.X)
+    assert re.search(said, str(run("import", str(tmp_path / "moved.bodega"), "--as", "penguins")[0]))
+    run("rebuild", "--apply")
+
+    assert two.register(fitted.model, "penguins", example=fitted.X).number == 4

@@ -26,6 +26,7 @@ from bodega_api.documentation import add_documentation
 from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
 from bodega_api.hosts import Hosts
+from bodega_api.inspection import Inspection
 from bodega_api.loaded import LoadedVersions
 from bodega_api.media.coding import packing
 from bodega_api.methods import as_get
@@ -133,6 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
     loaded = LoadedVersions(open_engine, settings.cache_bytes)
     routes = Routes(store, settings.max_stale, load=loaded.request)
     warming = Warming(store, routes, loaded, wanted=settings.keep_warm)
+    inspection = Inspection(store, routes)
     calls = Calls(settings.predict_seconds, settings.max_waiting)
     scrub = Scrub(
         store,
@@ -148,10 +150,12 @@ def create_app(settings: Settings) -> FastAPI:
         store.start_rehearsal()
         Thread(target=import_libraries, name="imports", daemon=True).start()
         warming.start()
+        inspection.start()
         scrub.start()
         with Connections(Limits.of(settings)).watched() as connections:
             yield {"fast_path": app.fast_path, "connections": connections}  # for `protocol`
         scrub.stop()
+        inspection.stop()
         warming.stop()
         routes.stop()  # before the loads, which it asks for
         loaded.close()
@@ -176,6 +180,7 @@ def create_app(settings: Settings) -> FastAPI:
         tallies=tallies,
         calls=calls,
         warming=warming,
+        inspection=inspection,
         scrub=scrub,
         siblings=siblings,
         long_bodies=asyncio.Semaphore(1),  # more at once would only take the lock of the interpreter from each other

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from bodega_api.body import collect_body
 from bodega_api.calls import Calls
 from bodega_api.engines import Engine
+from bodega_api.inspection import Inspection
 from bodega_api.loaded import LoadedVersions
 from bodega_api.media.coding import unpacked
 from bodega_api.media.kinds import Medium, body_medium
@@ -52,6 +53,11 @@ async def get_warming(request: Request) -> Warming:
     return cast("Warming", request.app.state.warming)
 
 
+async def get_inspection(request: Request) -> Inspection:
+    """Return what was found when the volume was held against the catalog."""
+    return cast("Inspection", request.app.state.inspection)
+
+
 async def get_settings(request: Request) -> Settings:
     """Return the app's settings."""
     return cast("Settings", request.app.state.settings)
@@ -61,6 +67,7 @@ Store = Annotated[ModelStore, Depends(get_store)]
 Choices = Annotated[Routes, Depends(get_routes)]
 Loaded = Annotated[LoadedVersions[Engine], Depends(get_loaded)]
 ModelCalls = Annotated[Calls, Depends(get_calls)]
+Inspected = Annotated[Inspection, Depends(get_inspection)]
 Warm = Annotated[Warming, Depends(get_warming)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from bodega_api.answers import HealthAnswer, ProblemAnswer
-from bodega_api.dependencies import Choices, Loaded, ModelCalls, Store, Warm, only_parameters
+from bodega_api.dependencies import Choices, Inspected, Loaded, ModelCalls, Store, Warm, only_parameters
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 
@@ -15,7 +15,9 @@ def live() -> HealthAnswer:
 
 
 @router.get("/readyz", responses={"503": {"model": ProblemAnswer}})
-def ready(store: Store, routes: Choices, loaded: Loaded, calls: ModelCalls, warming: Warm) -> HealthAnswer:
+def ready(
+    store: Store, routes: Choices, loaded: Loaded, calls: ModelCalls, warming: Warm, inspection: Inspected
+) -> HealthAnswer:
     """Say that the catalog answers, has the schema of this program, and the volume, and that no calls hang.
 
     With BODEGA_KEEP_WARM, the versions in production are in memory.
@@ -25,5 +27,9 @@ def ready(store: Store, routes: Choices, loaded: Loaded, calls: ModelCalls, warm
     store.check_volume()
     warming.check()
     return HealthAnswer(
-        status="ready", loaded=loaded.references, generation=generation, snapshot_age_seconds=routes.age_seconds
+        status="ready",
+        loaded=loaded.references,
+        generation=generation,
+        snapshot_age_seconds=routes.age_seconds,
+        trouble=inspection.trouble,
     )

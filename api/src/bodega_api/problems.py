@@ -188,6 +188,7 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     ModelBusyError: Kind(503, "model-busy", "Too many predictions wait"),
     WarmingError: Kind(503, "warming", "Versions are being loaded"),
     errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not answer"),
+    errors.CatalogLockedError: Kind(503, "catalog-locked", "Another session holds what the change needs"),
     errors.CatalogNotMigratedError: Kind(503, "catalog-not-migrated", "The catalog has another schema"),
     errors.BodegaError: Kind(500, "internal", "Something went wrong"),
 }

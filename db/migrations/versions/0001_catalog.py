@@ -5,6 +5,7 @@ constraints here, so that a direct UPDATE in psql meets them too. Each refusal c
 """
 
 from alembic import op
+from bodega_db.losses import may_lose, refuse_losses
 
 revision = "0001"
 down_revision = None
@@ -313,6 +314,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    refuse_losses(op.get_bind(), [revision], lose=may_lose())
     op.execute("DROP TABLE alias, version, model, event, generation, store")
     op.execute(
         "DROP FUNCTION next_generation, generation_only_grows, record_event, event_is_append_only, "

@@ -5,6 +5,7 @@ number gets a row of its own beside the version, made and kept by triggers.
 """
 
 from alembic import op
+from bodega_db.losses import may_lose, refuse_losses
 
 revision = "0004"
 down_revision = "0003"
@@ -146,6 +147,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    refuse_losses(op.get_bind(), [revision], lose=may_lose())
     op.execute("DROP INDEX version_words_idx, version_params_idx, version_tags_idx, version_servable_idx")
     op.execute("DROP INDEX version_model_status_idx, version_status_idx, version_model_created_at_idx")
     op.execute("DROP INDEX version_created_at_idx")

@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, func, select, text
+from sqlalchemy import Connection, Row, Select, Text, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bodega_db.engine import constraint
 from bodega_db.errors import (
     IdempotencyConflictError,
     InvalidNameError,
@@ -18,6 +17,7 @@ from bodega_db.errors import (
     ModelNotFoundError,
     VersionNotFoundError,
 )
+from bodega_db.failures import constraint
 from bodega_db.lifecycle import Status
 from bodega_db.records import (
     Changes,
@@ -29,6 +29,8 @@ from bodega_db.records import (
     Version,
     VersionSummary,
 )
+from bodega_db.schema import check_schema
+from bodega_db.sessions import IDLE_SECONDS
 from bodega_db.signature import Signature
 from bodega_db.tables import EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 
@@ -57,6 +59,8 @@ DETAIL = (
     VersionRow.idempotency_key,
 )
 DETAIL_NAMES = tuple(column.name for column in DETAIL)  # asking them anew takes longer than reading a row
+# The last one, should there be several: Alembic keeps one row for each branch of its history.
+REVISION = literal_column("(SELECT max(version_num) FROM alembic_version)", Text)
 # What is read in one statement needs no session, which would take a fifth of the time.
 Reading = Session | Connection
 
@@ -72,8 +76,7 @@ def get_store_id(session: Session) -> UUID:
 
 def get_revision(session: Session) -> str | None:
     """Return the migration that the database is at."""
-    found: str | None = session.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return found
+    return session.execute(select(REVISION)).scalar_one()
 
 
 def get_generation(session: Reading) -> int:
@@ -106,10 +109,14 @@ def has_versions(session: Session) -> bool:
 
 
 def set_actor(session: Session, actor: str, reason: str | None = None) -> None:
-    """Tell the triggers who changes the catalog in this transaction, and why."""
-    session.execute(
-        select(func.set_config("bodega.actor", actor, True), func.set_config("bodega.reason", reason or "", True))
-    )
+    """Tell the triggers who changes the catalog in this transaction, and why: each change begins with this.
+
+    Raises CatalogNotMigratedError or ProgramOlderError, before anything is changed, for the schema of another program.
+    """
+    said = [func.set_config("bodega.actor", actor, True), func.set_config("bodega.reason", reason or "", True)]
+    # From here on others wait for this transaction, which must not wait for anything but Postgres.
+    said.append(func.set_config("idle_in_transaction_session_timeout", f"{IDLE_SECONDS}s", True))
+    check_schema(session.execute(select(REVISION, *said)).one()[0])
 
 
 # --- registering -------------------------------------------------------------------------------------------

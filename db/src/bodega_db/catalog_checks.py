@@ -13,6 +13,7 @@ from bodega_db import catalog
 from bodega_db.environment import SKLEARN, minor
 from bodega_db.errors import CatalogNotMigratedError, EnvironmentMismatchError
 from bodega_db.findings import Finding, State, judge
+from bodega_db.schema import check_schema
 from bodega_db.tables import HEAD
 
 OLDEST_SERVER = 15
@@ -86,16 +87,11 @@ def check_migrations(session: Session) -> Finding:
     """Find which migration the database is at, beside the one that this program works with."""
     found = catalog.get_revision(session)
     figures = {"found": found, "expected": HEAD}
-    if found == HEAD:
-        return Finding("migrations", State.OK, f"The database is at migration {HEAD}, as this program.", "", figures)
-    newer = found is not None and found > HEAD
-    return Finding(
-        "migrations",
-        State.FAULT,
-        f"The database is at migration {found}, this program works with {HEAD}.",
-        "Update this program: a newer one has migrated the database." if newer else CatalogNotMigratedError.hint,
-        figures,
-    )
+    try:
+        check_schema(found)
+    except CatalogNotMigratedError as exc:
+        return Finding("migrations", State.FAULT, f"{exc.message}.", exc.advice, figures)
+    return Finding("migrations", State.OK, f"The database is at migration {HEAD}, as this program.", "", figures)
 
 
 def check_libraries() -> Finding:

@@ -5,6 +5,7 @@ and volume. Whatever is in place already stays as it is, so it can run before ev
 """
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -12,11 +13,14 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
 from bodega_db import ownership
-from bodega_db.engine import create_catalog_engine, translate_errors
+from bodega_db.behind import describe
+from bodega_db.engine import create_catalog_engine
 from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.failures import translate_errors
 from bodega_db.migrate import upgrade
 from bodega_db.roles import apply_roles
 from bodega_db.settings import Settings
+from bodega_db.store import ModelStore
 from bodega_db.tables import HEAD
 
 ROLES = Path("/run/roles")  # one folder for each role, with the secret that its own service has
@@ -35,6 +39,7 @@ def main() -> None:
         print(f"migrate: {', '.join(sorted(passwords))} have their rights", flush=True)
         pair_volume(database_url, settings.models)
         print("migrate: catalog and volume belong together", flush=True)
+        tell_if_behind(settings)
     except BodegaError as exc:
         sys.exit(f"migrate: {exc}")
 
@@ -65,6 +70,13 @@ def pair_volume(database_url: str, root: Path) -> None:
             ownership.check_volume(session, root, adopt=True)
     finally:
         engine.dispose()
+
+
+def tell_if_behind(settings: Settings) -> None:
+    """Say how many versions the volume has that the catalog has lost; the services start all the same."""
+    with closing(ModelStore.connect(settings)) as store:
+        if unknown := store.find_unknown():
+            print(f"migrate: {describe(unknown)}", flush=True)
 
 
 if __name__ == "__main__":

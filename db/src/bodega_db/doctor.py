@@ -8,12 +8,13 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog_checks import check_clock, check_database, check_environments, check_libraries, check_migrations
-from bodega_db.engine import create_catalog_engine, translate_errors
+from bodega_db.engine import create_catalog_engine
 from bodega_db.errors import BodegaError, CatalogUnavailableError, SettingsError
+from bodega_db.failures import translate_errors
 from bodega_db.findings import Finding, State
-from bodega_db.rights import check_rights
+from bodega_db.rights import check_public, check_rights
 from bodega_db.roles import API
-from bodega_db.volume_checks import check_folder, check_marker, check_space, check_writing
+from bodega_db.volume_checks import check_folder, check_manifests, check_marker, check_space, check_writing
 
 PATIENCE = 5  # seconds without an answer after which a catalog does not answer
 Check = Callable[["Doctor"], Finding]
@@ -24,8 +25,10 @@ CHECKS: dict[str, tuple[tuple[str, ...], Check]] = {
     "clock": (("database",), lambda doctor: doctor.ask(check_clock)),
     "migrations": (("database",), lambda doctor: doctor.ask(check_migrations)),
     "rights": (("database",), lambda doctor: doctor.ask(check_rights)),
+    "public": (("rights",), lambda doctor: doctor.ask(check_public)),
     "volume": ((), lambda doctor: check_folder(doctor.volume)),
     "marker": (("migrations", "volume"), lambda doctor: doctor.ask(lambda s: check_marker(s, doctor.volume))),
+    "manifests": (("marker",), lambda doctor: doctor.ask(lambda s: check_manifests(s, doctor.volume))),
     "writing": (("volume",), lambda doctor: doctor.check_writing()),
     "space": (("volume",), lambda doctor: check_space(doctor.volume)),
     "libraries": ((), lambda doctor: check_libraries()),

@@ -1,24 +1,22 @@
-"""Connections to the catalog, and its failures in our own words."""
+"""Connections to the catalog: how long each waits, for what, and when it is replaced."""
 
 import json
 import math
 import select
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, OperationalError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
-from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, NotPermittedError, SettingsError
+from bodega_db.errors import SettingsError
+from bodega_db.sessions import IDLE_SECONDS as IDLE_IN_TRANSACTION_SECONDS
+from bodega_db.sessions import MOST_LOCK_SECONDS
 
-UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
-INSUFFICIENT_PRIVILEGE = "42501"
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
 # No statement of the catalog takes long enough for helpers or a compiler to earn what starting them costs: 8 ms were
@@ -70,11 +68,12 @@ def create_catalog_engine(
 ) -> Engine:
     """Open a pool of connections to Postgres; nothing is connected before the first use.
 
-    A connection that died is replaced before it is used, waiting for one ends after ten seconds, and no statement
-    runs longer than thirty. With patience, in whole seconds from 2, no wait is longer (for a free connection, for a
-    new one, or for an answer), and Postgres ends a statement a second before; without, an answer that a silent
-    network has swallowed is waited for as long as TCP does. Those for searches are in autocommit, and plan a statement,
-    which is prepared as ever, for the parameters that it is executed with.
+    A connection that died is replaced before it is used, waiting for one ends after ten seconds, no statement runs
+    longer than thirty, and none waits longer than ten for what another session holds. With patience, in whole seconds
+    from 2, no wait is longer (for a free connection, for a new one, or for an answer), and Postgres ends a statement a
+    second before; without, an answer that a silent network has swallowed is waited for as long as TCP does. Those for
+    searches are in autocommit, and plan a statement, which is prepared as ever, for the parameters that it is executed
+    with.
     """
     try:
         parsed = make_url(url)
@@ -98,13 +97,22 @@ def create_catalog_engine(
         connect_args={
             "connect_timeout": connecting,
             "application_name": application,
-            "options": f"-c statement_timeout={patience - 1 if patience else STATEMENT_SECONDS}s {session}",
+            "options": f"{_limits(patience - 1 if patience else STATEMENT_SECONDS)} {session}",
         },
     )
     if patience:
         _make_patient(engine, patience)
     _replace_dead_connections(engine)
     return engine
+
+
+def _limits(statement_seconds: int) -> str:
+    """Return how long a statement may take, and wait for a lock: shorter, so that the error can say who holds it."""
+    lock = min(MOST_LOCK_SECONDS * 1000, statement_seconds * 750)
+    return (
+        f"-c statement_timeout={statement_seconds}s -c lock_timeout={lock}ms "
+        f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
+    )
 
 
 def _read_json(data: bytes) -> Any:
@@ -154,34 +162,3 @@ def _make_patient(engine: Engine, patience: float) -> None:
         connection = PatientConnection.connect(*words, **options)
         connection.patience = patience
         return connection
-
-
-@contextmanager
-def translate_errors() -> Iterator[None]:
-    """Turn what the driver raises when Postgres is away, older than the program, or forbids it, into our own errors."""
-    try:
-        yield
-    except OperationalError as exc:
-        raise CatalogUnavailableError("The catalog does not answer") from exc
-    except PoolTimeoutError as exc:
-        raise CatalogUnavailableError("All connections to the catalog are busy") from exc
-    except ProgrammingError as exc:
-        if sqlstate(exc) in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
-            raise CatalogNotMigratedError("The database does not have the catalog's tables") from exc
-        if sqlstate(exc) == INSUFFICIENT_PRIVILEGE:
-            raise NotPermittedError("The database role may not do that") from exc
-        raise
-    except DBAPIError as exc:
-        if exc.connection_invalidated:
-            raise CatalogUnavailableError("The connection to the catalog broke") from exc
-        raise
-
-
-def sqlstate(exc: DBAPIError) -> str | None:
-    """Return the five-letter code that Postgres gave."""
-    return getattr(exc.orig, "sqlstate", None)
-
-
-def constraint(exc: DBAPIError) -> str | None:
-    """Return the name of the constraint (or of the trigger's rule) that refused a statement."""
-    return getattr(getattr(exc.orig, "diag", None), "constraint_name", None)

@@ -208,6 +208,15 @@ class VolumeMismatchError(VolumeError):
     hint = "Check which folder BODEGA_MODELS names and which database BODEGA_DATABASE_URL names."
 
 
+class CatalogBehindError(VolumeMismatchError):
+    """The volume has versions that the catalog does not know, as after an older backup of the catalog was restored."""
+
+    hint = (
+        "The catalog is older than its volume: perhaps a backup was restored. `bodega rebuild --apply` restores the "
+        "versions, archived, and with them the numbers that were given out (docs/upkeep.md); then do this again."
+    )
+
+
 class ManifestError(VolumeError):
     """A manifest on the volume is damaged, or says what no registration wrote."""
 
@@ -351,10 +360,26 @@ class CatalogUnavailableError(BodegaError):
     hint = "Check that the database runs and that BODEGA_DATABASE_URL names it; then try again."
 
 
+class CatalogLockedError(BodegaError):
+    """Another session holds what a change needs, and has not let go of it in time; the message says who."""
+
+
 class CatalogNotMigratedError(BodegaError):
     """The database has another schema than this program."""
 
     hint = "Run `bodega migrate`."
+
+
+class ProgramOlderError(CatalogNotMigratedError):
+    """A newer program has migrated the database; this one must not write to it."""
+
+    hint = "Upgrade the program, or take the database back with the newer one."
+
+
+class DowngradeError(BodegaError):
+    """A downgrade of the database would lose what cannot be brought back, and nobody has said that it may."""
+
+    hint = "Take a backup first (docs/upkeep.md); then ask again with lose=True (--lose)."
 
 
 class NotPermittedError(BodegaError):

@@ -85,9 +85,11 @@ class ExchangeVerbs(RegisteringVerbs):
             raise BundleError(f"{source} was exported from this store", "Give its versions another model's name.")
 
     def _import_all(self, bundle: Bundle, name: str | None, actor: str) -> Iterator[Version]:
+        for target in sorted({name or version.model for version in bundle.manifest.versions}):
+            self._check_numbers(check_model_name(target))
         for version in bundle.manifest.versions:
             with _naming(version):
-                yield self._import(bundle, version, name or check_model_name(version.model), actor)
+                yield self._import(bundle, version, name or version.model, actor)
 
     def _import(self, bundle: Bundle, version: PortableVersion, name: str, actor: str) -> Version:
         origin = f"{bundle.manifest.store}:{version.reference}"

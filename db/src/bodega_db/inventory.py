@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, any_, func, literal, select
+from sqlalchemy import ARRAY, Text, any_, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from bodega_db.records import Digest
@@ -36,12 +36,18 @@ class Holding:
 
 
 def share_volume(session: Session) -> None:
-    """Keep `own_volume` waiting until the end of this transaction: a file is about to be named that has no row yet."""
-    session.execute(select(func.pg_advisory_xact_lock_shared(VOLUME_LOCK)))
+    """Keep `own_volume` waiting until the end of this transaction: a file is about to be named that has no row yet.
+
+    To hash a large file that is there already may take minutes, and until `catalog.set_actor` nobody else waits.
+    """
+    unlimited = func.set_config("idle_in_transaction_session_timeout", "0", True)
+    session.execute(select(unlimited, func.pg_advisory_xact_lock_shared(VOLUME_LOCK)))
 
 
 def own_volume(session: Session) -> None:
     """Wait until nobody is between a file's name and its row, and keep all who want to be until the end."""
+    # What one waits for here is a file that is being hashed, and no change that somebody left open.
+    session.execute(select(func.set_config("lock_timeout", "25s", True)))
     session.execute(select(func.pg_advisory_xact_lock(VOLUME_LOCK)))
 
 
@@ -77,15 +83,29 @@ def list_named(session: Session, digests: Collection[Digest]) -> set[Digest]:
     return {Digest(sha256) for sha256 in session.execute(statement).scalars()}
 
 
-def list_references(session: Session) -> Iterator[tuple[str, int]]:
-    """Go through all versions by model and number, in no order."""
-    statement = select(ModelRow.name, VersionRow.number).join(ModelRow, ModelRow.id == VersionRow.model_id)
+def list_references(session: Session) -> Iterator[tuple[tuple[str, int], str]]:
+    """Go through all versions by model and number, in no order, each with its sha256."""
+    statement = select(ModelRow.name, VersionRow.number, VersionRow.sha256)
+    statement = statement.join(ModelRow, ModelRow.id == VersionRow.model_id)
     for row in session.execute(statement.execution_options(yield_per=BATCH)):
-        yield row.name, row.number
+        yield (row.name, row.number), row.sha256
+
+
+def list_last_numbers(session: Session, names: Collection[str]) -> dict[str, int]:
+    """Return the last number that each of some models gave out; a model that the catalog does not know is left out."""
+    wanted = literal(list(names), ARRAY(Text))  # IN would need a parameter for each
+    statement = select(ModelRow.name, ModelRow.last_version).where(ModelRow.name == any_(wanted))
+    return {row.name: row.last_version for row in session.execute(statement)}
+
+
+def list_numbers(session: Session, model: str) -> set[int]:
+    """Return the numbers of a model's versions that are there."""
+    statement = select(VersionRow.number).join(ModelRow, ModelRow.id == VersionRow.model_id)
+    return set(session.execute(statement.where(ModelRow.name == model)).scalars())
 
 
 def list_deletions(session: Session, model: str) -> dict[int, str]:
     """Return the sha256 of each version that was deleted from a model, by its number."""
     statement = select(EventRow.number, EventRow.before["sha256"].astext.label("sha256"))
-    deleted = statement.where(EventRow.model == model, EventRow.kind == "deleted")
+    deleted = statement.where(EventRow.model == model, text("kind = 'deleted'"))  # as the index has it
     return {row.number: row.sha256 for row in session.execute(deleted)}

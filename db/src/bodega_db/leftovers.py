@@ -1,6 +1,6 @@
 """What lies on a volume and is no version's: artifacts without a row, manifests that the catalog does not confirm."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -44,7 +44,7 @@ class Leftovers:
 
 
 def find_leftovers(begin: Begin, artifacts: ArtifactStore, manifests: Manifests) -> Leftovers:
-    """Look through a volume; nothing is read but the manifests that the catalog does not confirm."""
+    """Look through a volume; of artifacts nothing is read, and no manifest while a transaction is open."""
     found = Leftovers(strays=list(artifacts.list_strays()))
     found.parts = [*sorted((artifacts.root / "tmp").glob("*.part")), *manifests.list_parts()]
     # Before the rows, so that nothing here is younger than they are.
@@ -53,28 +53,31 @@ def find_leftovers(begin: Begin, artifacts: ArtifactStore, manifests: Manifests)
         # A file comes before its row: only where nobody is between the two, a file without a row is one for good.
         inventory.own_volume(session)
         named = inventory.list_named(session, objects)
-        holdings = set(inventory.list_references(session))
+        holdings = dict(inventory.list_references(session))
     found.missing = _missing(holdings, places, manifests)
-    with begin() as session:
-        _sort_numbered(session, places, holdings, found)
-        _sort_kept(manifests.list_kept(), found)
-        for place in unfinished:
-            _sort_unfinished(session, place, found)
+    _sort_numbered(begin, places, holdings.keys(), found)
+    _sort_contradicting(places, holdings, found)
+    _sort_kept(manifests.list_kept(), found)
+    for place in unfinished:
+        _sort_unfinished(begin, place, found)
     claimed = found.claimed
     found.orphans = [digest for digest in objects if digest not in named and digest not in claimed]
     return found
 
 
-def _missing(holdings: set[tuple[str, int]], places: Iterable[Place], manifests: Manifests) -> list[str]:
+def _missing(holdings: Collection[tuple[str, int]], places: Iterable[Place], manifests: Manifests) -> list[str]:
     there = {(place.model, place.number) for place in places}
     absent = sorted(key for key in holdings if key not in there)
     return [f"{model}@{number}" for model, number in absent if not manifests.path(model, number).exists()]
 
 
-def _sort_numbered(session: Session, places: Iterable[Place], holdings: set[tuple[str, int]], found: Leftovers) -> None:
+def _sort_numbered(
+    begin: Begin, places: Iterable[Place], holdings: Collection[tuple[str, int]], found: Leftovers
+) -> None:
     unknown = [place for place in places if (place.model, place.number) not in holdings]
     for model, group in groupby(unknown, key=lambda place: place.model):
-        deletions = inventory.list_deletions(session, model)
+        with begin() as session:
+            deletions = inventory.list_deletions(session, model)
         for place, manifest in _read(group, found):
             if deletions.get(manifest.version.number) == manifest.version.sha256:
                 found.deleted.append(place)
@@ -82,13 +85,32 @@ def _sort_numbered(session: Session, places: Iterable[Place], holdings: set[tupl
                 found.forgotten.append((place, manifest))
 
 
+def _sort_contradicting(places: Iterable[Place], holdings: Mapping[tuple[str, int], str], found: Leftovers) -> None:
+    """Find manifests of other bytes than the catalog's version of the same number, which it gave out twice."""
+    for place in places:
+        sha256 = holdings.get((place.model, place.number or 0))
+        if sha256 is None:
+            continue
+        try:
+            contradicts = place.read_sha256() != sha256
+        except FileNotFoundError:
+            continue
+        except (ManifestError, OSError) as exc:
+            found.damaged.append((place, exc.message if isinstance(exc, ManifestError) else str(exc.strerror)))
+            continue
+        if contradicts:
+            found.forgotten += list(_read([place], found))
+            found.missing.append(place.reference)
+
+
 def _sort_kept(places: Iterable[Place], found: Leftovers) -> None:
     found.forgotten += list(_read(places, found))
 
 
-def _sort_unfinished(session: Session, place: Place, found: Leftovers) -> None:
+def _sort_unfinished(begin: Begin, place: Place, found: Leftovers) -> None:
     for _, manifest in _read([place], found):
-        version = catalog.find_by_idempotency_key(session, manifest.idempotency_key)
+        with begin() as session:
+            version = catalog.find_by_idempotency_key(session, manifest.idempotency_key)
         if version is None:
             found.abandoned.append(place)
         else:

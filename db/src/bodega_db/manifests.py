@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from bodega_db.errors import ManifestError
+from bodega_db.errors import ManifestError, VolumeError
 from bodega_db.files import READ_ONLY, explain_write_errors, sync_directory
 from bodega_db.portable import PortableVersion
 from bodega_db.records import Registration, Version
@@ -76,8 +77,7 @@ class VersionManifest:
     def from_bytes(cls, content: bytes, number: int) -> Self:
         """Read what `to_bytes` wrote; raise ManifestError for anything else."""
         line, _, rest = content.partition(b"\n")
-        if rest != hashlib.sha256(line).hexdigest().encode() + b"\n":
-            raise ManifestError("It is not whole: its content does not have the sha256 that stands below it")
+        _check_whole(line, rest)
         try:
             plain = json.loads(line)
             manifest = TypeAdapter(cls).validate_python(plain | {"version": plain["version"] | {"number": number}})
@@ -86,6 +86,19 @@ class VersionManifest:
         if manifest.format != FORMAT:
             raise ManifestError(f"It has the format {manifest.format}, and this program reads {FORMAT}")
         return manifest
+
+
+class _OfVersion(msgspec.Struct):
+    sha256: str
+
+
+class _Bytes(msgspec.Struct):
+    version: _OfVersion
+
+
+def _check_whole(line: bytes, rest: bytes) -> None:
+    if rest != hashlib.sha256(line).hexdigest().encode() + b"\n":
+        raise ManifestError("It is not whole: its content does not have the sha256 that stands below it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,15 @@ class Place:
         if manifest.version.model != self.model:
             raise ManifestError("It is of another model than its folder")
         return manifest
+
+    def read_sha256(self) -> str:
+        """Read of which bytes the manifest is, in a fiftieth of the time; raise ManifestError, or OSError."""
+        line, _, rest = self.path.read_bytes().partition(b"\n")
+        _check_whole(line, rest)
+        try:
+            return msgspec.json.decode(line, type=_Bytes).version.sha256
+        except msgspec.MsgspecError as exc:
+            raise ManifestError("It does not say what a manifest says") from exc
 
 
 class Manifests:
@@ -186,6 +208,34 @@ class Manifests:
             for path in sorted(folder.glob(f"*{DELETED}")):
                 if NUMBER.fullmatch(path.stem):
                     yield folder.name, int(path.stem)
+
+    def list_numbers(self, model: str) -> set[int]:
+        """Return the numbers of a model that were given out, as far as the names of its manifests tell.
+
+        A manifest has its number only when the row is committed: if the catalog, asked after this, does not know a
+        number, it has lost it. Raises VolumeError.
+        """
+        folder = self._folder / model
+        try:
+            with os.scandir(folder) as entries:
+                stems = {entry.name.partition(".")[0] for entry in entries if entry.name.endswith((".json", DELETED))}
+        except FileNotFoundError:
+            return set()
+        except OSError as exc:
+            raise VolumeError(f"{folder} cannot be looked at: {exc.strerror}", "Check the volume's disk.") from exc
+        return {int(stem) for stem in stems if NUMBER.fullmatch(stem)}
+
+    def list_models(self) -> tuple[str, ...]:
+        """Return the names of the models that have manifests; raise VolumeError."""
+        try:
+            return tuple(folder.name for folder in self._models())
+        except OSError as exc:
+            raise VolumeError(f"{self._folder} cannot be looked at: {exc.strerror}", "Check the disk.") from exc
+
+    def is_free(self, model: str, number: int) -> bool:
+        """Tell whether nothing on the volume says that a number of a model was given out."""
+        path = self.path(model, number)
+        return not (path.exists() or path.with_suffix(DELETED).exists())
 
     def list_parts(self) -> Iterator[Path]:
         """Go through what writers left behind that were killed."""

@@ -13,7 +13,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog
-from bodega_db.engine import constraint
 from bodega_db.errors import (
     AliasNotFoundError,
     AliasProtectedError,
@@ -21,8 +20,10 @@ from bodega_db.errors import (
     StatusMoveError,
     VersionInUseError,
 )
+from bodega_db.failures import constraint
 from bodega_db.lifecycle import Status, production_line
 from bodega_db.records import Holder, VersionSummary
+from bodega_db.schema import check_schema
 from bodega_db.tables import AliasRow, EventRow, ModelRow, VersionRow
 
 # --- moves ---------------------------------------------------------------------------------------------------
@@ -39,6 +40,7 @@ def lock_model(session: Session, name: str) -> int:
 
 def quarantine(session: Session, model: str, number: int, reason: str) -> bool:
     """Quarantine a version with the rights of whoever may do nothing else; tell whether it was not there yet."""
+    check_schema(catalog.get_revision(session))
     statement = select(func.quarantine_version(model, number, reason))
     return bool(session.execute(statement).scalar_one())
 

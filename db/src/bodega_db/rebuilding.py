@@ -37,6 +37,7 @@ class Lost:
     refused: list[tuple[str, str]] = field(default_factory=list)  # what cannot be restored, and why
     unfinished: list[str] = field(default_factory=list)  # registrations of which nobody knows whether they ended
     numbers: dict[str, int] = field(default_factory=dict)  # the last number of each model that the volume knows
+    behind: dict[str, int] = field(default_factory=dict)  # those of them that are later than the catalog's
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was found as plain JSON values."""
@@ -44,6 +45,7 @@ class Lost:
             "restore": [manifest.version.reference for manifest in self.restore],
             "refused": [{"version": reference, "reason": why} for reference, why in self.refused],
             "unfinished": self.unfinished,
+            "last_numbers": self.behind,
         }
 
 
@@ -63,7 +65,7 @@ class Rebuild:
         lost.unfinished = [place.path.name for place in leftovers.abandoned]
         progress.begin("verifying artifacts", sum(manifest.version.size_bytes for _, manifest in leftovers.forgotten))
         with self._begin() as session:
-            taken = set(inventory.list_references(session))
+            taken = {reference for reference, _ in inventory.list_references(session)}
         for place, manifest in leftovers.forgotten:
             try:
                 self._check(manifest, taken)
@@ -75,6 +77,9 @@ class Rebuild:
             progress.advance(manifest.version.size_bytes)
         lost.restore.sort(key=lambda manifest: (manifest.version.model, manifest.version.number))
         lost.numbers = self._numbers()
+        with self._begin() as session:
+            last = inventory.list_last_numbers(session, lost.numbers)
+        lost.behind = {name: number for name, number in lost.numbers.items() if number > last.get(name, 0)}
         return lost
 
     def _identify(self) -> UUID:
@@ -95,14 +100,15 @@ class Rebuild:
         if (version.model, version.number) in taken:
             raise VolumeMismatchError(f"Another version was registered as {version.reference} since")
         _registration(manifest)
+        with self._begin() as session:
+            known = catalog.find_by_idempotency_key(session, manifest.idempotency_key)
+        if known is not None:
+            raise VolumeMismatchError(f"The catalog has that registration as {known.reference}")
         self._artifacts.verify(version.digest, version.size_bytes)
 
     def _numbers(self) -> dict[str, int]:
-        numbers: dict[str, int] = {}
-        given = [(place.model, place.number or 0) for place in self._manifests.list()]
-        for model, number in (*given, *self._manifests.list_deleted()):
-            numbers[model] = max(number, numbers.get(model, 0))
-        return numbers
+        given = {name: self._manifests.list_numbers(name) for name in self._manifests.list_models()}
+        return {name: max(numbers) for name, numbers in given.items() if numbers}
 
     def restore(self, lost: Lost, actor: str) -> None:
         """Write what was found into the catalog, all or nothing; raise NotPermittedError unless one owns the tables."""
@@ -113,13 +119,13 @@ class Rebuild:
                 for name, manifests in groupby(lost.restore, key=lambda manifest: manifest.version.model):
                     model_id, numbers = _restore_model(session, name, list(manifests))
                     restored[model_id] = numbers
+                    restoring.record_restoration(session, name, actor)
                 for name, number in lost.numbers.items():
                     restoring.raise_last_number(session, name, number, actor)
             catalog.set_actor(session, actor, "restored from its manifest: its status then is not known")
             for model_id, numbers in restored.items():
                 restoring.archive_restored(session, model_id, numbers)
 
-                    restoring.record_restoration(session, name, actor)
 
 def _restore_model(session: Session, name: str, manifests: Iterable[VersionManifest]) -> tuple[int, list[int]]:
     numbers: list[int] = []

@@ -11,11 +11,13 @@ from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, inventory
+from bodega_db import behind, catalog, inventory
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
 from bodega_db.environment import capture_environment, default_actor
 from bodega_db.errors import (
     BodegaError,
+    CatalogBehindError,
+    CatalogLockedError,
     CatalogUnavailableError,
     FormatNotAllowedError,
     IdempotencyConflictError,
@@ -119,6 +121,7 @@ class RegisteringVerbs:
         if format not in self.policy.formats:
             raise FormatNotAllowedError(f"This process does not load {format!r:.20}, so it does not register it either")
         self.check_volume(adopt=True)
+        self._check_numbers(name)
         signature, golden = learn(core.model, example)
         if core.model is not model:
             with asking(model):
@@ -145,6 +148,10 @@ class RegisteringVerbs:
                 **described,  # type: ignore[arg-type]
             )
             return self._admit(registration, staged, actor or default_actor())
+
+    def _check_numbers(self, name: str) -> None:
+        """Raise CatalogBehindError if the volume has versions of a model that the catalog has lost."""
+        behind.check_model(self._transaction, self.manifests, name)
 
     def _admit(
         self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None = None
@@ -179,6 +186,12 @@ class RegisteringVerbs:
         while True:
             try:
                 return self._attempt(attempt, staged)
+            except CatalogLockedError as exc:
+                # Before anything was committed nothing was registered. Behind a lost COMMIT it may be its own lock.
+                if not attempt.may_be_committed:
+                    raise
+                if time.monotonic() > deadline:
+                    raise attempt.given_up() from exc
             except CatalogUnavailableError as exc:
                 if time.monotonic() > deadline:
                     raise attempt.given_up() from exc
@@ -192,6 +205,8 @@ class RegisteringVerbs:
                 self.artifacts.commit(staged)
                 catalog.set_actor(session, attempt.actor, attempt.reason)
                 version = catalog.insert_version(session, its, attempt.actor)
+                if not self.manifests.is_free(version.model, version.number):  # lost since it was looked for
+                    raise CatalogBehindError(behind.describe({version.model: [version.number]}))
                 attempt.may_be_committed = True
         except IdempotencyConflictError:
             # An earlier attempt, or somebody with the same key: theirs is this one, if it is of the same bytes.

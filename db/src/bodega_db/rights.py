@@ -38,6 +38,30 @@ CALLS = text("""
 """)
 
 
+# Where a role of ours has a right on a table, or no superuser owns it, the catalog is one with roles.
+HAS_ROLES = text("""
+    SELECT bool_or(NOT o.rolsuper OR EXISTS (
+        SELECT FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee WHERE r.rolname = ANY(:roles)))
+    FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname = ANY(:tables)
+""")
+PUBLIC = text("""
+    SELECT a.privilege_type, 'the database' FROM pg_database d, aclexplode(coalesce(datacl, acldefault('d', datdba))) a
+    WHERE datname = current_database() AND a.grantee = 0
+    UNION ALL
+    SELECT a.privilege_type, 'the schema public' FROM pg_namespace n, aclexplode(nspacl) a
+    WHERE nspname = 'public' AND a.grantee = 0 AND a.privilege_type = 'CREATE'
+    UNION ALL
+    SELECT a.privilege_type, relname FROM pg_class c, aclexplode(relacl) a
+    WHERE relnamespace = 'public'::regnamespace AND a.grantee = 0
+    UNION ALL
+    SELECT a.privilege_type, proname FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+    WHERE pronamespace = 'public'::regnamespace AND a.grantee = 0 AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+    ORDER BY 2, 1
+""")
+
+
 class Right(NamedTuple):
     """To do something with a column of a table, or with the whole of a table or function."""
 
@@ -89,6 +113,21 @@ def describe_rights(rights: Iterable[Right]) -> list[str]:
         columns = ", ".join(right.column for right in group if right.column)
         written.append(f"{verb} {f'({columns}) ' if columns else ''}on {thing}")
     return written
+
+
+def check_public(session: Session) -> Finding:
+    """Find what everybody on this Postgres may do with the catalog: nothing, where it has roles.
+
+    A dump does not hold the rights on the database itself, so that one which was restored lets everybody connect.
+    """
+    if not session.execute(HAS_ROLES, {"roles": list(RIGHTS), "tables": list(TABLES)}).scalar():
+        return Finding("public", State.OK, "The catalog has one role, and no rights to divide.", "", {"public": []})
+    rights = [f"{verb} on {thing}" for verb, thing in session.execute(PUBLIC)]
+    if not rights:
+        return Finding("public", State.OK, "Nobody but the roles may connect.", "", {"public": []})
+    found = f"Everybody who can log in to this Postgres may do this here: {', '.join(rights)}."
+    advice = "As the owner, `bodega apply-roles` takes it back; after a restore that is needed (docs/roles.md)."
+    return Finding("public", State.WARNING, found, advice, {"public": rights})
 
 
 def _owner(name: str, is_superuser: bool) -> Finding:

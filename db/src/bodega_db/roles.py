@@ -1,21 +1,24 @@
 """The login roles that work with the catalog: what each may do, as data, and how a database is brought to that."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, cast
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import Engine
 
-from bodega_db.engine import create_catalog_engine, translate_errors
+from bodega_db.engine import create_catalog_engine
 from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, RolesError, SettingsError
+from bodega_db.failures import translate_errors
+from bodega_db.sessions import ADMIN, API, CONNECTIONS, LAB, TIMEOUTS
+
+__all__ = ["ADMIN", "API", "CONNECTIONS", "LAB", "RIGHTS", "ROUTINES", "apply_roles"]
 
 Connection = psycopg.Connection[Any]
 Verb = Literal["SELECT", "INSERT", "UPDATE", "DELETE"]
 Columns = tuple[str, ...]
 
-LAB, API, ADMIN = "bodega_lab", "bodega_api", "bodega_admin"
 WHOLE: Columns = ()  # the row with all its columns
 READ: Mapping[Verb, Columns] = {"SELECT": WHOLE}
 REGISTERED: Columns = (
@@ -63,11 +66,9 @@ RIGHTS: Mapping[str, Mapping[str, Mapping[Verb, Columns]]] = {
         "alembic_version": READ,
     },
 }
-# What all may call: the one move that a reader may make, and the words of a version, which a search looks for.
-ROUTINES = ("quarantine_version", "version_words")
-
-# Of the hundred that Postgres gives by default, so that no role can lock out another; what is left is the owner's.
-CONNECTIONS: Mapping[str, int] = {LAB: 25, API: 60, ADMIN: 10}
+# What all may call: the one move that a reader may make, the words of a version, which a search looks for, and who has
+# the locks that one waits for.
+ROUTINES = ("quarantine_version", "version_words", "lock_holders")
 
 ADVISORY_LOCK = 0x626F6465676102  # "bodega", 2; the migrations have 1
 ATTEMPTS = 5
@@ -78,7 +79,8 @@ MEETINGS = (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation, psyc
 POWERS = ("SUPERUSER", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS")
 ROLE = """
     SELECT ARRAY[rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls],
-           ARRAY(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = r.oid)
+           ARRAY(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = r.oid),
+           ARRAY(SELECT split_part(setting, '=', 1) FROM unnest(rolconfig) setting)
     FROM pg_roles r WHERE rolname = %s
 """
 NEEDED = {
@@ -102,12 +104,13 @@ OWN_TABLES = OWN.format(name="relname", catalog="pg_class", namespace="relnamesp
 OWN_ROUTINES = OWN.format(name="proname", catalog="pg_proc", namespace="pronamespace", owner="proowner")
 
 
-def apply_roles(database_url: str, passwords: Mapping[str, str]) -> None:
+def apply_roles(database_url: str, passwords: Mapping[str, str | None]) -> None:
     """Make the login roles unless they are there, with these passwords and with the rights of RIGHTS and no others.
 
-    The URL is that of the role that owns the database and its tables and has CREATEROLE. All happens in one
-    transaction, and once more changes nothing that a user notices. Raises SettingsError for a password that is
-    missing or cannot be one, CatalogNotMigratedError, and RolesError where the roles cannot be made so.
+    A role whose password is None must be there, and keeps the one it has. The URL is that of the role that owns the
+    database and its tables and has CREATEROLE. All happens in one transaction, and once more changes nothing that a
+    user notices. Raises SettingsError for a password that is missing or cannot be one, CatalogNotMigratedError, and
+    RolesError where the roles cannot be made so.
     """
     _check_passwords(passwords)
     engine = create_catalog_engine(database_url, pool_size=1)
@@ -125,14 +128,14 @@ def apply_roles(database_url: str, passwords: Mapping[str, str]) -> None:
         engine.dispose()
 
 
-def _check_passwords(passwords: Mapping[str, str]) -> None:
+def _check_passwords(passwords: Mapping[str, str | None]) -> None:
     if passwords.keys() != RIGHTS.keys():
         raise SettingsError(
             f"Passwords were given for {_listed(passwords) or 'no role'}, and the roles are {_listed(RIGHTS)}",
             "Give each of these roles its password, and no other.",
         )
     for role, password in passwords.items():
-        if not password or "\0" in password:
+        if password is not None and (not password or "\0" in password):
             raise SettingsError(
                 f"The password of {role} is empty or holds a NUL", "Postgres takes no such password: choose another."
             )
@@ -152,7 +155,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
         raise CatalogUnavailableError("The catalog does not answer") from exc
 
 
-def _apply(connection: Connection, passwords: Mapping[str, str]) -> None:
+def _apply(connection: Connection, passwords: Mapping[str, str | None]) -> None:
     connection.execute("SET LOCAL search_path = public, pg_temp; SET LOCAL lock_timeout = '20s'")
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
     _check_caller(connection)
@@ -164,6 +167,7 @@ def _apply(connection: Connection, passwords: Mapping[str, str]) -> None:
         )
     for role, password in passwords.items():
         _make_role(connection, role, password)
+    _let_owner_see(connection)
     for statement in (*_revocations(connection.info.dbname, tables, routines), *_grants(connection.info.dbname)):
         connection.execute(statement)
 
@@ -174,26 +178,50 @@ def _check_caller(connection: Connection) -> None:
         raise RolesError(f"The role {connection.info.user} {', '.join(lacking)}")
 
 
-def _make_role(connection: Connection, role: str, password: str) -> None:
+def _make_role(connection: Connection, role: str, password: str | None) -> None:
     name = sql.Identifier(role)
     found = connection.execute(ROLE, [role]).fetchone()
+    if found is None and password is None:
+        raise SettingsError(f"The role {role} is not there, and no password was given for it", "Give it one.")
     if found is None:
         # NOINHERIT: a membership that somebody grants later gives nothing by itself. The limit of connections is
         # set here only, so that one which an operator chose stays.
         attributes = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT CONNECTION LIMIT {}"
         connection.execute(sql.SQL("CREATE ROLE {} " + attributes).format(name, sql.Literal(CONNECTIONS[role])))
     else:
-        _check_harmless(role, *found)
-    # The server is given the verifier that it keeps, never the password: a statement can end in its log.
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+        _check_harmless(role, *found[:2])
     try:
-        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(verifier)))
+        # As with connections: a time that an operator chose stays.
+        for setting in TIMEOUTS.keys() - set(found[2] if found else ()):
+            connection.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(
+                    name, sql.Identifier(setting), sql.Literal(TIMEOUTS[setting])
+                )
+            )
+        if password is not None:
+            _set_password(connection, role, password)
     except psycopg.errors.InsufficientPrivilege as exc:
         user = connection.info.user
         raise RolesError(
             f"The role {role} was made by somebody else, and {user} may not change it",
             f"As a superuser: GRANT {_listed(RIGHTS)} TO {user} WITH ADMIN OPTION",
         ) from exc
+
+
+def _set_password(connection: Connection, role: str, password: str) -> None:
+    # The server is given the verifier that it keeps, never the password: a statement can end in its log.
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
+
+
+def _let_owner_see(connection: Connection) -> None:
+    """Let the owner see since when a session of these roles holds a lock (`lock_holders`); a superuser sees all."""
+    if _value(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        return
+    inherit = sql.SQL(" WITH INHERIT TRUE" if connection.info.server_version >= 160000 else "")
+    granted = sql.SQL("GRANT {} TO CURRENT_USER").format(_identifiers(RIGHTS)) + inherit
+    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+        connection.execute(granted)
 
 
 def _check_harmless(role: str, has: list[bool], groups: list[str]) -> None:

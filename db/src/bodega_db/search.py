@@ -28,8 +28,8 @@ from sqlalchemy.exc import OperationalError
 
 from bodega_db import catalog
 from bodega_db.conditions import where, where_words
-from bodega_db.engine import sqlstate
 from bodega_db.errors import InvalidSearchError, SearchTimeoutError
+from bodega_db.failures import sqlstate
 from bodega_db.filters import parse_filter
 from bodega_db.ordering import DEFAULT_ORDER, Order, Place, read_cursor, read_order, write_cursor
 from bodega_db.records import VersionPage, VersionSummary

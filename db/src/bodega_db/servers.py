@@ -13,6 +13,7 @@ from bodega_db.children import Child, start_child
 from bodega_db.claims import is_alive
 from bodega_db.clusters import ENVIRONMENT, FASTER, Cluster
 from bodega_db.errors import EmbeddedPostgresError
+from bodega_db.sessions import TIMEOUTS
 
 READY = 120.0  # seconds: recovering from a power failure may take a while
 
@@ -23,6 +24,7 @@ def start_server(cluster: Cluster, port: int, log: Path) -> Child:
         *(f"port={port}", "listen_addresses=127.0.0.1"),
         "unix_socket_directories=",  # a path of more than 107 bytes would keep it from starting
         *("timezone=UTC", "log_timezone=UTC"),
+        *(f"{name}={limit}" for name, limit in TIMEOUTS.items()),  # its one role is everybody's
         *(() if cluster.durable else FASTER),
     ]
     words = [word for option in options for word in ("-c", option)]

@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 from bodega_db import catalog, choosing, ownership
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.diff import Difference, compare
-from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine, translate_errors
+from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine
 from bodega_db.environment import other_versions
 from bodega_db.errors import (
     BodegaError,
-    CatalogNotMigratedError,
     ModelNotFoundError,
 )
 from bodega_db.exchange import ExchangeVerbs
+from bodega_db.failures import translate_errors
 from bodega_db.files import Pace
 from bodega_db.formats import Policy, measure
 from bodega_db.leaving import LeavingVerbs
@@ -37,6 +37,7 @@ from bodega_db.records import (
 from bodega_db.reference import check_model_name, parse_reference, parse_selector
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
+from bodega_db.schema import check_schema
 from bodega_db.search import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction
 from bodega_db.upkeep import UpkeepVerbs
@@ -59,8 +60,8 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         self.artifacts = artifacts
         self.manifests = Manifests(artifacts.root)
         self.policy = policy
-        self._engine = engine
         self._without_production = without_production
+        self._engine = engine
         self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._searcher = searching
         self._model_ids: dict[str, int] = {}
@@ -159,6 +160,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
+        name = model if model is None else _existing_name(model)
         with self._reading() as connection:
             return choosing.choose(connection, name, selector, self._without_production)
 
@@ -210,16 +212,19 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     # --- the two halves together -------------------------------------------------------------------------
 
     def check_volume(self, *, adopt: bool = False) -> None:
-        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to.
+
+        Who asks for a mark is about to write, and raises CatalogNotMigratedError for the schema of another program.
+        """
         with self._transaction() as session:
+            if adopt:
+                check_schema(catalog.get_revision(session))
             ownership.check_volume(session, self.artifacts.root, adopt=adopt)
 
     def check_catalog(self) -> int:
         """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""
         with self._transaction() as session:
-            found = catalog.get_revision(session)
-            if found != HEAD:
-                raise CatalogNotMigratedError(f"The database is at migration {found}, this program expects {HEAD}")
+            check_schema(catalog.get_revision(session))
             return catalog.get_generation(session)
 
     @contextmanager
@@ -230,7 +235,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        with translate_errors(), Session(self._engine) as session, session.begin():
+        with translate_errors(self._engine), Session(self._engine) as session, session.begin():
             yield session
 
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from bodega_db import choosing, inventory, moves
+from bodega_db import catalog, choosing, inventory, moves
 from bodega_db.artifacts import ArtifactStore
+from bodega_db.behind import Unknown, find_later
 from bodega_db.collecting import GRACE, Collector, Plan
 from bodega_db.environment import default_actor
 from bodega_db.errors import ArtifactError, ArtifactMissingError, VolumeMismatchError
@@ -21,6 +22,7 @@ from bodega_db.progress import Progress, Silence
 from bodega_db.rebuilding import Lost, Rebuild
 from bodega_db.records import VersionSummary
 from bodega_db.reference import parse_reference
+from bodega_db.schema import check_schema
 
 
 class UpkeepVerbs:
@@ -36,6 +38,11 @@ class UpkeepVerbs:
     @abstractmethod
     def check_volume(self, *, adopt: bool = False) -> None:
         """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+
+    def _check_schema(self) -> None:
+        """Raise CatalogNotMigratedError: what another program has made is not judged by this one."""
+        with self._transaction() as session:
+            check_schema(catalog.get_revision(session))
 
     def fsck(self, *, share: float = 0.0, progress: Progress | None = None) -> Report:
         """Hold every version against its file, and every file against the versions; change nothing.
@@ -67,8 +74,13 @@ class UpkeepVerbs:
                 return moves.quarantine(session, version.model, version.number, reason)
         return False
 
+    def find_unknown(self) -> Unknown:
+        """Return by model the numbers behind the catalog's last ones that the volume has: the catalog has lost them."""
+        return find_later(self._transaction, self.manifests)
+
     def write_manifests(self) -> list[str]:
         """Write the manifests that versions lack, and return which versions did; raise VolumeError."""
+        self._check_schema()
         self.check_volume()
         leftovers = find_leftovers(self._transaction, self.artifacts, self.manifests)
         lacking = [*leftovers.missing, *(version.reference for _, version in leftovers.interrupted)]
@@ -95,6 +107,7 @@ class UpkeepVerbs:
         Unless `apply` is given, nothing is changed and the plan is returned. Raises VolumeMismatchError for a volume
         that is empty or of another store, and CollectionRefusedError where more than a tenth would go without `force`.
         """
+        self._check_schema()
         self.check_volume()
         if read_marker(self.artifacts.root) is None:
             raise VolumeMismatchError(f"The volume {self.artifacts.root} has no marker: nothing was registered here")
@@ -108,10 +121,12 @@ class UpkeepVerbs:
         """Restore the versions that the volume has manifests of and the catalog has forgotten, as archived ones.
 
         Unless `apply` is given, nothing is changed and what was found is returned. It takes the owner of the tables.
+        Numbers that were given out are not given out again, also where their version cannot be restored.
         Raises VolumeMismatchError for a volume that is empty, or of another store than a catalog that has models.
         """
+        self._check_schema()
         rebuild = Rebuild(self._transaction, self.artifacts, self.manifests)
         lost = rebuild.find(progress or Silence())
-        if apply and lost.restore:
+        if apply and (lost.restore or lost.behind):
             rebuild.restore(lost, actor or default_actor())
         return lost

@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 from sqlalchemy.orm import Session
 
-from bodega_db import ownership
+from bodega_db import behind, ownership
 from bodega_db.artifacts import StagedArtifact, link_staged
-from bodega_db.errors import VolumeError, VolumeReadOnlyError
+from bodega_db.errors import CatalogBehindError, VolumeError, VolumeReadOnlyError
 from bodega_db.files import READ_ONLY, explain_write_errors, open_temporary
 from bodega_db.findings import Finding, State, judge
+from bodega_db.manifests import Manifests
 from bodega_db.records import Digest
 
 PROBE_BYTES = 4096
@@ -66,6 +67,17 @@ def check_marker(session: Session, root: Path) -> Finding:
     found = ownership.read_marker(root)
     said = f"The marker is this catalog's, {found}." if found else "There is no marker yet, and no version either."
     return Finding("marker", State.OK, said, "", {"store": str(found) if found else None})
+
+
+def check_manifests(session: Session, root: Path) -> Finding:
+    """Find versions that the volume knows and the catalog does not, whose numbers must not be given out again."""
+    unknown = behind.find_unknown(session, Manifests(root))
+    if not unknown:
+        return Finding(
+            "manifests", State.OK, "The catalog knows every version that has a manifest.", "", {"unknown": {}}
+        )
+    found, advice = f"{behind.describe(unknown)}.", CatalogBehindError.hint
+    return Finding("manifests", State.FAULT, found, advice, {"unknown": dict(unknown)})
 
 
 def check_writing(root: Path, *, needed: bool, marker: State) -> Finding:

@@ -58,6 +58,7 @@ def run_stack(home: Home, say: Say, *, api_port: int, lab_port: int, lab: bool =
         postgres = ending.enter_context(EmbeddedPostgres(home.postgres, tell=say))
         ending.callback(say, "Postgres ends.")
         migrate(postgres.url)
+        tell_if_behind(home, postgres.url, say)
         starter = Starter(home, claim, {**os.environ, **settings_of(home, postgres.url)}, say, ending)
         api, api_url = starter.start_api(api_port)
         children, lab_url = [api, postgres.child], None
@@ -165,6 +166,17 @@ def migrate(database_url: str) -> None:
     from bodega_db.migrate import upgrade
 
     upgrade(database_url)
+
+
+def tell_if_behind(home: Home, database_url: str, say: Say) -> None:
+    """Say how many versions the volume has that the catalog has lost, as after an older backup was restored."""
+    from bodega_db.behind import describe
+    from bodega_db.settings import Settings
+    from bodega_db.store import ModelStore
+
+    with contextlib.closing(ModelStore.connect(Settings.read(database_url=database_url, models=home.models))) as store:
+        if unknown := store.find_unknown():
+            say(f"{describe(unknown)}. Until then the models of these are served and not registered under.")
 
 
 def settings_of(home: Home, database_url: str) -> dict[str, str]:

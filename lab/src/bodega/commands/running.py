@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command()(up)
     app.command()(migrate)
+    app.command()(apply_roles)
     app.command("test", context_settings=PASS_ON)(run_tests)
 
 
@@ -63,15 +64,42 @@ def up_in_containers(api_port: int | None, lab_port: int | None, *, lab: bool) -
     say("`docker compose logs` shows what they say, `docker compose down` ends them; models and notebooks stay.")
 
 
-def migrate() -> None:
-    """Bring the database to this program's schema."""
-    from bodega_db.migrate import upgrade
+def migrate(
+    down_to: Annotated[
+        str | None, typer.Option("--down-to", metavar="REVISION", help="Take migrations back, for an older program.")
+    ] = None,
+    lose: Annotated[
+        bool, typer.Option("--lose", help="With --down-to, also where something is lost for good.")
+    ] = False,
+) -> None:
+    """Bring the database to this program's schema, or take it back to that of an older one."""
+    from bodega_db.migrate import downgrade, upgrade
 
     from bodega.catalogs import catalog_database
 
     with catalog_database() as url:
-        upgrade(url)
-    say("The catalog has the schema of this program.")
+        if down_to is None:
+            upgrade(url)
+        else:
+            downgrade(url, down_to, lose=lose)
+    if down_to is None:
+        say("The catalog has the schema of this program.")
+    else:
+        say(f"The catalog is at migration {down_to}. Where it has roles: `bodega apply-roles` after the next upgrade.")
+
+
+def apply_roles() -> None:
+    """Make the roles of the database and give them their rights, and no others; as the owner of the catalog.
+
+    Passwords come from the variables bodega_admin, bodega_api and bodega_lab; without one a role keeps its own.
+    """
+    from bodega_db import roles
+
+    from bodega.catalogs import catalog_database
+
+    with catalog_database() as url:
+        roles.apply_roles(url, {role: os.environ.get(role) or None for role in roles.RIGHTS})
+    say(f"{', '.join(sorted(roles.RIGHTS))} have their rights, and nobody else has any.")
 
 
 def run_tests(
