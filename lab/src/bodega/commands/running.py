@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command()(up)
     app.command()(migrate)
-    app.command()(apply_roles)
+    app.command("apply-roles")(apply_roles)
     app.command("test", context_settings=PASS_ON)(run_tests)
 
 
