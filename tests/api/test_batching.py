@@ -16,6 +16,7 @@ from bodega_db.store import ModelStore
 from conftest import Api
 from fitting import fit_tree
 from gallery import problem_of, send
+from misdeeds import Misbehaving
 from outages import wait_for
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
@@ -125,6 +126,29 @@ def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -
     assert others == {number: right[number] for number in others}
     # The one that was held up, the batch, and each of it by itself.
     assert api.app.state.tallies.total("native") - native == 2 + CROWD
+
+
+@pytest.mark.parametrize(("misdeed", "status"), [(101.0, 500), (102.0, 500), (112.0, 500), (201.0, 422)])
+def test_an_answer_that_breaks_the_signature_fails_alone(
+    misdeed: float, status: int, connect: Callable[..., ModelStore], start_api: Callable[..., Api]
+) -> None:
+    """One row makes the model answer a row too many, or what is none; the rows beside are not shifted by it."""
+    formats = {"formats": ["skops", "joblib"]}
+    example = pd.DataFrame({"x": [1.0, 12.0, 5.0, 30.0], "y": 0.0})
+    connect(**formats).register(Misbehaving(), "misbehaving", example=example, format="joblib")
+    api = start_api(**formats)
+    for _ in range(3):
+        ask(api, {"x": 1.0, "y": 0.0}).raise_for_status()
+        wait_for(lambda: api.app.state.routes.age_seconds is not None)
+
+    with ThreadPoolExecutor(CROWD) as crowd, held_up(api, row={"x": 1.0, "y": 0.0}):
+        rows = [{"x": misdeed if number == 5 else number * 1.5, "y": 0.0} for number in range(CROWD)]
+        waiting = [crowd.submit(ask, api, row) for row in rows]
+        wait_for(lambda: api.app.state.calls.waiting == CROWD + 1)
+
+    problem_of(waiting[5].result(), status, "prediction-failed")
+    found = [each.result().json()["predictions"] for number, each in enumerate(waiting) if number != 5]
+    assert found == [["high" if row["x"] > 10 else "low"] for number, row in enumerate(rows) if number != 5]
 
 
 def test_what_is_wrong_fails_alone(neighbours: Pipeline, api: Api) -> None:

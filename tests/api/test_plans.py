@@ -35,7 +35,7 @@ def runner_of(name: str) -> tuple[Runner, Golden]:
     """Return a model of the zoo as the API has it in memory."""
     fitted = by_name[name].build()
     signature, golden = learn(fitted.model, fitted.example)
-    return Runner(fitted.model, signature, 0), golden
+    return Runner(fitted.model, signature, 0, golden), golden
 
 
 def planned(name: str) -> tuple[Plan, Runner, Golden]:

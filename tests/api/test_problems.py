@@ -39,10 +39,13 @@ def test_the_page_lists_exactly_the_problems_there_are() -> None:
 
 
 def test_a_type_has_one_status_and_one_title() -> None:
-    """No two problems share a type, and each row of the table belongs to one class of error."""
-    kinds = list({*PROBLEMS.values(), *REFUSALS.values(), *CONNECTION.values()})
+    """No two problems share a type; one that may be the input's fault or the model's has a status for each."""
+    kinds = list(
+        {*PROBLEMS.values(), *REFUSALS.values(), *CONNECTION.values()} - {PROBLEMS[errors.BrokenSignatureError]}
+    )
 
     assert len({kind.slug for kind in kinds}) == len(kinds)
+    assert len({kind.title for kind in PROBLEMS.values() if kind.slug == "prediction-failed"}) == 1
     assert all(status == kind.status for status, kind in REFUSALS.items())
 
 

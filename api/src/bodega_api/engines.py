@@ -110,6 +110,9 @@ class Engine:
         except Exception as exc:  # noqa: BLE001 (the model answers, or says itself what is wrong)
             log.info("A plan raised %s", type(exc).__name__)
             return None
+        if len(answers) != len(next(iter(columns.values()))):
+            log.error("A plan answered another number of rows than were asked")
+            return None
         self.tally.planned += 1
         self.tally.rows.observe(len(answers))
         return answers

@@ -351,6 +351,12 @@ class OutputNotFiniteError(PredictionError):
     """The model answered NaN or an infinity."""
 
 
+class BrokenSignatureError(PredictionError):
+    """The model answered otherwise than its signature says: another number of rows, another shape, kind or label."""
+
+    hint = "The fault is the model's. Mend it, and register it again with an example that shows such answers."
+
+
 # --- the catalog -----------------------------------------------------------------------------------------
 
 

@@ -1,13 +1,21 @@
 """What a model answers: its methods, their answers as plain JSON rows, and how two answers compare."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bodega_db.errors import BodegaError, OutputNotAvailableError, OutputNotFiniteError, PredictionError
+from bodega_db.conformance import DTYPES, EXACT_FLOAT, Contract, flat, form_of, labels_of, types_of, values_of
+from bodega_db.errors import (
+    BodegaError,
+    BrokenSignatureError,
+    OutputNotAvailableError,
+    OutputNotFiniteError,
+    PredictionError,
+)
 from bodega_db.foreign import has, known, members, type_name
 from bodega_db.signature import Kind, Output, Scalar, Signature
 
@@ -17,15 +25,17 @@ MOST_VALUES = 2**16  # of one row's answer: a row of so many is a megabyte of JS
 # Another processor or BLAS adds in another order, which moves the last digits; a wrong model moves the first.
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 
-PLAIN = frozenset({bool, int, str})  # what JSON carries whatever its value
+PLAIN = frozenset({bool, int, str})  # what is finite whatever its value
+INTEGERS = range(-(2**63), 2**64)  # what readers and writers of JSON take, in 64 bits with a sign or without one
 KINDS = {bool: Kind.BOOLEAN, int: Kind.INTEGER, float: Kind.NUMBER, str: Kind.STRING}
 
 
-def call(model: Any, method: str, rows: Any) -> list[Any]:
+def call(model: Any, method: str, rows: Any, contract: Contract | None = None) -> list[Any]:
     """Call a method of the model and return one JSON value (or list) for each row.
 
-    Raises OutputNotAvailableError, PredictionError when the model raises, and OutputNotFiniteError when it
-    answers NaN or an infinity, which JSON cannot carry and no client expects.
+    Raises OutputNotAvailableError; PredictionError when the model raises, or answers what JSON cannot carry;
+    OutputNotFiniteError when that is NaN or an infinity; and BrokenSignatureError when there is not one answer for each
+    row, or when an answer does not keep to the contract.
     """
     try:
         function = getattr(model, method, None) if method in METHODS else None
@@ -37,11 +47,11 @@ def call(model: Any, method: str, rows: Any) -> list[Any]:
     if function is None:
         raise OutputNotAvailableError("The model has no such output", _choices(model))
     try:
-        return to_rows(raw, method)
+        return _held(raw, method, len(rows), contract)
     except BodegaError:
         raise
-    except Exception as exc:
-        raise PredictionError(f"{type_name(model)}.{method} returned a {type_name(raw)} that is no rows") from exc
+    except Exception as exc:  # what code of any kind returns may raise when it is looked at
+        raise BrokenSignatureError(f"The model's {method} returned a {type_name(raw)} that cannot be read") from exc
 
 
 def check_output(signature: Signature, output: str | None) -> str:
@@ -54,18 +64,22 @@ def check_output(signature: Signature, output: str | None) -> str:
 
 
 def describe_output(model: Any, method: str, rows: list[Any]) -> Output:
-    """Describe the answer of a method by one answer: kind, shape of a row, classes, names of the columns."""
+    """Describe the answers of a method: kind, shape of a row, classes, names of the columns."""
     shape = np.shape(rows[0]) if not _is_ragged(rows[0]) else (len(rows[0]),)
     # Labels and names are a courtesy: an estimator that cannot tell them answers all the same.
     classes, per_target = known(lambda: _classes(model, method, shape), (None, False))
     names = known(lambda: _columns(model), ()) if method == "transform" else ()
-    return Output(
-        kind=KINDS[type(_first(rows))],
+    types = types_of(rows)[0]
+    described = Output(
+        kind=Kind.NUMBER if float in types else KINDS[type(next(flat(rows[0])))],
         shape=tuple(int(length) for length in shape),
         classes=classes,
         per_target=per_target,
         columns=names if (len(names),) == shape and 0 < len(names) <= MOST_COLUMN_NAMES else None,
     )
+    if method == "predict" and shape == () and labels_of(method, described, rows) is None:
+        return replace(described, classes=None)  # it answers others than those
+    return described
 
 
 def same_answer(expected: Any, actual: Any) -> bool:
@@ -84,34 +98,91 @@ def same_answer(expected: Any, actual: Any) -> bool:
 def to_rows(raw: Any, method: str) -> list[Any]:
     """Turn what a method returned into one JSON value or list for each row.
 
-    Raises OutputNotFiniteError, or PredictionError for what JSON cannot carry.
+    Raises OutputNotFiniteError, PredictionError for what JSON cannot carry, and BrokenSignatureError for what has no
+    rows.
     """
-    if isinstance(raw, list) and raw and np.ndim(raw[0]):
-        # One array for each of several targets: turned so that rows come first.
-        targets = [to_rows(target, method) for target in raw]
-        return [list(row) for row in zip(*targets, strict=True)]
-    if not isinstance(raw, list | tuple) and not hasattr(type(raw), "__array__") and not sparse.issparse(raw):
-        raise PredictionError(f"The model's {method} is a {type_name(raw)}, not an array or a list of rows")
-    if sparse.issparse(raw):
-        _check_width(raw.shape, method)  # before it is made dense
-        raw = raw.toarray()
-    if isinstance(raw, pd.DataFrame | pd.Series):
-        raw = raw.to_numpy()
-    array = np.asarray(raw)
+    if _is_by_target(raw):
+        return [list(row) for row in zip(*(to_rows(target, method) for target in raw), strict=True)]
+    return _rows_of(_as_array(raw, method), method)
+
+
+# --- what a model returned, held to what is due -----------------------------------------------------------
+
+
+def _held(raw: Any, method: str, count: int, contract: Contract | None) -> list[Any]:
+    """Return the rows of an answer: as many as were asked, of values that JSON carries, and as the contract says."""
+    if _is_by_target(raw):
+        targets = [_held(target, method, count, None) for target in raw]
+        rows, plain = [list(row) for row in zip(*targets, strict=True)], False
+    else:
+        array = _as_array(raw, method)
+        if len(array) != count:
+            raise BrokenSignatureError(f"The model's {method} gave {len(array)} answers for {count} rows")
+        plain = array.dtype.kind in DTYPES
+        if plain and contract is not None:
+            contract.check_array(array)
+        rows = _rows_of(array, method)
+        if array.dtype.kind in "OU":
+            _check_carried(rows, method)
+    if not plain:
+        _check_forms(rows, method, contract)
+    if contract is not None:
+        contract.check_labels(rows)
+    return rows
+
+
+def _is_by_target(raw: Any) -> bool:
+    """Tell one matrix for each of several targets, which scikit-learn returns, from a list of rows."""
+    return isinstance(raw, list) and bool(raw) and all(len(getattr(part, "shape", ())) > 1 for part in raw)
+
+
+def _as_array(raw: Any, method: str) -> "np.ndarray[Any, Any]":
+    """Return the values, exactly as they are, with their rows first."""
+    array = raw if type(raw) is np.ndarray else _unpacked(raw, method)  # what plans and most models return
     _check_width(array.shape, method)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise OutputNotFiniteError(f"The model's {method} is not a finite number for some rows")
-    if array.dtype.kind in "fiubU":
-        return array.tolist()  # type: ignore[no-any-return]
-    if array.dtype != object:
-        raise PredictionError(f"The model's {method} has the dtype {array.dtype}, which JSON cannot carry")
-    values = array.tolist()
-    return values if PLAIN.issuperset(map(type, values)) else [_item(value, method) for value in values]
+    kind, longest = array.dtype.kind, array.dtype.char == "g"  # a float of more than 64 bits
+    if longest or (kind not in DTYPES and kind != "O"):
+        raise BrokenSignatureError(f"The model's {method} has the dtype {array.dtype}, which JSON cannot carry")
+    return array
+
+
+def _unpacked(raw: Any, method: str) -> "np.ndarray[Any, Any]":
+    """Make an array of a sparse one, a table, a list, or what numpy knows how to read."""
+    if not isinstance(raw, list | tuple) and not hasattr(type(raw), "__array__") and not sparse.issparse(raw):
+        raise BrokenSignatureError(f"The model's {method} is a {type_name(raw)}, not an array or a list of rows")
+    if sparse.issparse(raw):
+        _check_width(raw.shape, method)  # before it is made dense
+        raw = raw.toarray()
+    if isinstance(raw, np.ma.MaskedArray) and np.ma.getmaskarray(raw).any():
+        raise PredictionError(f"The model's {method} has no answer for some rows: they are masked")
+    if isinstance(raw, pd.DataFrame | pd.Series):
+        raw = _values_of(raw)
+    # Of a list numpy makes one type: text of the number beside a text, and a fraction of the integer beside a fraction.
+    return np.array(raw, dtype=object) if isinstance(raw, list | tuple) else np.asarray(raw)
+
+
+def _values_of(table: "pd.DataFrame | pd.Series[Any]") -> "np.ndarray[Any, Any]":
+    """Return the values of a table; as objects where an integer would be rounded beside the fractions."""
+    values = table.to_numpy()
+    if isinstance(table, pd.DataFrame) and values.dtype.kind == "f":
+        integers = table.select_dtypes("integer").to_numpy()
+        if integers.size and max(abs(int(integers.min())), abs(int(integers.max()))) > EXACT_FLOAT:
+            return table.astype(object).to_numpy()
+    return values
+
+
+def _rows_of(array: "np.ndarray[Any, Any]", method: str) -> list[Any]:
+    values: list[Any] = array.tolist()
+    if array.dtype.kind in DTYPES or PLAIN.issuperset(map(type, values)):
+        return values
+    return [_item(value, method) for value in values]
 
 
 def _check_width(shape: tuple[int, ...], method: str) -> None:
     if not shape:
-        raise PredictionError(f"The model's {method} is a single value, not one for each row")
+        raise BrokenSignatureError(f"The model's {method} is a single value, not one for each row")
     if (width := math.prod(shape[1:])) > MOST_VALUES:
         raise PredictionError(
             f"The model's {method} has {width} values for each row, and {MOST_VALUES} are served",
@@ -121,14 +192,33 @@ def _check_width(shape: tuple[int, ...], method: str) -> None:
 
 
 def _item(value: Any, method: str) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | np.ndarray):
         return [_item(part, method) for part in value]
-    value = value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) and value.dtype.kind in DTYPES else value
+    if value is None or value is pd.NA or value is pd.NaT:
+        raise PredictionError(f"The model's {method} has no answer for some rows: it is missing")
     if type(value) not in KINDS:
-        raise PredictionError(f"The model's {method} holds a {type(value).__name__}, which JSON cannot carry")
+        raise BrokenSignatureError(f"The model's {method} holds a {type(value).__name__}, which JSON cannot carry")
     if isinstance(value, float) and not math.isfinite(value):
         raise OutputNotFiniteError(f"The model's {method} is not a finite number for some rows")
     return value
+
+
+def _check_carried(rows: list[Any], method: str) -> None:
+    """Raise PredictionError for texts that are not Unicode, and for integers beyond 64 bits."""
+    values = values_of(rows)
+    if any(type(value) is int and value not in INTEGERS for value in values):
+        raise PredictionError(f"The model's {method} holds an integer beyond 64 bits, which answers cannot carry")
+    text = "".join(value for value in values if type(value) is str)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise PredictionError(f"The model's {method} holds text with half of a surrogate pair, which is no Unicode")
+
+
+def _check_forms(rows: list[Any], method: str, contract: Contract | None) -> None:
+    if contract is not None:
+        contract.check_rows(rows)
+    elif len(set(map(form_of, rows))) > 1:
+        raise BrokenSignatureError(f"The model's {method} answers rows of unlike shapes")
 
 
 def _classes(model: Any, method: str, shape: tuple[int, ...]) -> tuple[Any, bool]:
@@ -151,12 +241,6 @@ def _labels(classes: Any) -> tuple[Scalar, ...]:
 
 def _columns(model: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in members(model.get_feature_names_out()))
-
-
-def _first(value: Any) -> Any:
-    while isinstance(value, list):
-        value = value[0]
-    return value
 
 
 def _is_ragged(row: Any) -> bool:

@@ -4,9 +4,10 @@ A runner keeps to plain columns in and plain rows out, so that a model can move 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from bodega_db.conformance import Contract
 from bodega_db.environment import check_environment, other_versions
 from bodega_db.errors import BodegaError, DeserialiseError, GoldenMismatchError
 from bodega_db.formats import Policy, load, measure
@@ -18,18 +19,31 @@ from bodega_db.signature import Signature
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A model that reproduced its golden predictions; `size_bytes` is about what it takes in memory."""
+    """A model that reproduced its golden predictions; `size_bytes` is about what it takes in memory.
+
+    Its answers are held to its signature, and to what its golden answers show beyond that (`conformance`).
+    """
 
     model: Any
     signature: Signature
     size_bytes: int
+    golden: Golden
+    contracts: Mapping[str, Contract] = field(init=False)
+
+    def __post_init__(self) -> None:
+        contracts = {
+            name: Contract.of(name, output, self.golden.outputs.get(name, ()))
+            for name, output in self.signature.outputs.items()
+        }
+        object.__setattr__(self, "contracts", contracts)
 
     def predict(self, columns: Wire, output: str | None = None) -> list[Any]:
         """Answer for JSON columns that fit the signature: one value or list for each row.
 
-        Raises OutputNotAvailableError, PredictionError or OutputNotFiniteError.
+        Raises OutputNotAvailableError, or PredictionError and its kin.
         """
-        return call(self.model, check_output(self.signature, output), build_input(self.signature, columns))
+        method = check_output(self.signature, output)
+        return call(self.model, method, build_input(self.signature, columns), self.contracts[method])
 
 
 def start_runner(
@@ -48,7 +62,7 @@ def start_runner(
     size = measure(file, fmt, policy)
     check_environment(environment, allow_mismatch=policy.allow_sklearn_mismatch)
     try:
-        runner = Runner(load(file, fmt, policy), signature, size)
+        runner = Runner(load(file, fmt, policy), signature, size, golden)
         check_golden(runner, golden)
     except (DeserialiseError, GoldenMismatchError) as exc:
         others = other_versions(environment)

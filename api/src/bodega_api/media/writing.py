@@ -1,22 +1,25 @@
 """Answers in JSON, CSV and Arrow, some rows at a time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from bodega_db.conformance import Contract, flat
 from bodega_db.errors import PredictionError
 from bodega_db.records import Resolution
-from bodega_db.signature import Kind, Output
+from bodega_db.signature import Output
 from pyarrow import csv
 
 from bodega_api.media.json import answer_of, around_predictions
 from bodega_api.media.kinds import Medium
 from bodega_api.media.spool import Spool
 
-TYPES = {Kind.NUMBER: pa.float64, Kind.INTEGER: pa.int64, Kind.BOOLEAN: pa.bool_, Kind.STRING: pa.string}
+Types = frozenset[type]
+NUMBERS: Types = frozenset({float, int})
+COLUMNS = {NUMBERS: pa.float64, frozenset({int}): pa.int64, frozenset({bool}): pa.bool_, frozenset({str}): pa.string}
 
 
 class Writer(Protocol):
@@ -61,13 +64,14 @@ class CsvWriter:
     def __init__(self, spool: Spool, resolution: Resolution, method: str) -> None:
         self._spool, self._method = spool, method
         self._output = resolution.version.signature.outputs[method]
+        self._types = types_of_columns(resolution, method)
         self._header = True
 
     def add(self, predictions: list[Any]) -> None:
         """Write the predictions for some rows."""
         sink = pa.BufferOutputStream()
         options = csv.WriteOptions(include_header=self._header, quoting_style="needed", quoting_header="needed")
-        csv.write_csv(to_batch(self._output, self._method, predictions), sink, options)
+        csv.write_csv(to_batch(self._output, self._method, self._types, predictions), sink, options)
         self._spool.write(sink.getvalue().to_pybytes())
         self._header = False
 
@@ -80,15 +84,16 @@ class ArrowWriter:
 
     def __init__(self, spool: Spool, resolution: Resolution, method: str) -> None:
         self._output, self._method = resolution.version.signature.outputs[method], method
+        self._types = types_of_columns(resolution, method)
         source = answer_of(resolution, method, [], [])
         del source["predictions"]
         self._metadata = {"bodega": orjson.dumps(source)}
-        schema = to_batch(self._output, method, []).schema.with_metadata(self._metadata)
+        schema = to_batch(self._output, method, self._types, []).schema.with_metadata(self._metadata)
         self._writer = pa.ipc.new_stream(pa.PythonFile(_Sink(spool), "w"), schema)
 
     def add(self, predictions: list[Any]) -> None:
         """Write the predictions for some rows."""
-        batch = to_batch(self._output, self._method, predictions)
+        batch = to_batch(self._output, self._method, self._types, predictions)
         self._writer.write_batch(batch.replace_schema_metadata(self._metadata))
 
     def end(self, warnings: list[str]) -> None:
@@ -111,21 +116,30 @@ class _Sink:
 # --- predictions as columns ----------------------------------------------------------------------------------
 
 
-def to_batch(output: Output, method: str, predictions: Sequence[Any]) -> "pa.RecordBatch":
+def types_of_columns(resolution: Resolution, method: str) -> list[Types]:
+    """Return the types of the values in each column of an answer."""
+    version = resolution.version
+    output = version.signature.outputs[method]
+    types = Contract.of(method, output, version.golden.outputs.get(method, ())).types
+    return list(types * len(column_names(output, method)) if len(types) == 1 else types)
+
+
+def to_batch(output: Output, method: str, types: Sequence[Types], predictions: Sequence[Any]) -> "pa.RecordBatch":
     """Return predictions as columns; raise PredictionError for those that no column can hold."""
     names = column_names(output, method)
-    kind = TYPES[output.kind]()
     try:
+        kinds = [COLUMNS[one]() for one in types]
         if not output.shape:
-            columns = [pa.array(predictions, type=kind)]
-        elif output.kind is Kind.NUMBER and not output.per_target:
+            columns = [pa.array(predictions, type=kinds[0])]
+        elif set(types) == {NUMBERS} and not output.per_target:
             table = np.array(predictions, dtype=np.float64).reshape(len(predictions), len(names))
             columns = [pa.array(values) for values in table.T]
         else:
-            rows = [list(_flat(row)) for row in predictions]
-            columns = [pa.array([row[place] for row in rows], type=kind) for place in range(len(names))]
-    except (pa.ArrowException, OverflowError) as exc:
-        raise PredictionError("The predictions are not all of one kind, as a column's are", "Ask for JSON.") from exc
+            rows = [list(flat(row)) for row in predictions]
+            columns = [pa.array([row[place] for row in rows], type=kind) for place, kind in enumerate(kinds)]
+    except (KeyError, pa.ArrowException, OverflowError) as exc:
+        reason = "A column of the answer would have values of several kinds, or integers beyond 2^63"
+        raise PredictionError(reason, "Ask for JSON (Accept: application/json).") from exc
     return pa.RecordBatch.from_arrays(columns, names=names)
 
 
@@ -141,11 +155,3 @@ def column_names(output: Output, method: str) -> list[str]:
     if output.shape == (len(classes),):
         return [str(label) for label in classes]
     return [str(place) for place in range(math.prod(output.shape))]
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        for part in value:
-            yield from _flat(part)
-    else:
-        yield value
