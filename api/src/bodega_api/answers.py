@@ -159,7 +159,7 @@ def version_detail(version: Version, failure: LoadFailure | None, engine: Engine
 def _serving(engine: Engine) -> Serving:
     return Serving(
         plan=engine.plan is not None,
-        batched=engine.row_wise,
+        batched=engine.batched,
         why_no_plan=engine.why_no_plan or None,
     )
 

@@ -1,6 +1,7 @@
 """A request for predictions, understood: which version answers, with which output, and for which columns."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from bodega_db.errors import BodegaError, InputError
@@ -14,7 +15,7 @@ from bodega_api.engines import Columns, Engine
 from bodega_api.loaded import LoadedVersions, key_of
 from bodega_api.media.arrow import columns_of
 from bodega_api.media.kinds import Medium
-from bodega_api.media.reading import read_batches
+from bodega_api.media.reading import Batches, read_batches, read_together
 from bodega_api.media.spool import Spool
 from bodega_api.problems import TooManyRowsError
 from bodega_api.routing import Route, Routes
@@ -41,13 +42,17 @@ class Table(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request that was understood: its first rows, the others, which are read in turn, and then the warnings."""
+    """A request that was understood: its first rows, the others, which are read in turn, and then the warnings.
+
+    Of a table `together` reads all rows at once, for a model that must not be asked for some of them; it is told why.
+    """
 
     route: Route
     method: str
     first: Columns
     rest: Iterator[Columns]
     warnings: Callable[[], list[str]]
+    together: "Callable[[str], Asked] | None" = None
 
 
 def understand_document(
@@ -84,7 +89,8 @@ def understand_table(table: Table, reference: Reference, output: str | None, rou
     first = next(rest, None)
     if first is None:
         raise no_rows()
-    return Asked(route, method, first, rest, lambda: report.warnings)
+    asked = Asked(route, method, first, rest, lambda: report.warnings)
+    return asked._replace(together=partial(_read_together, asked, table))
 
 
 def _choose(routes: Routes, reference: Reference, output: str | None) -> tuple[Route, str]:
@@ -109,8 +115,21 @@ def _decode(engine: Engine, parts: Parts, max_rows: int) -> Columns | None:
     return together if count <= max_rows else None
 
 
+def _read_together(asked: Asked, table: Table, why: str) -> Asked:
+    """Read a table from its beginning: what lies in several batches is one question to the model."""
+    signature, report = asked.route.resolution.version.signature, Report()
+    batch = read_together(_batches(table, signature), why)
+    columns = columns_of(batch, signature, report, all_text=table.medium is Medium.CSV)
+    report.raise_if_any()
+    return Asked(asked.route, asked.method, columns, iter(()), lambda: report.warnings)
+
+
+def _batches(table: Table, signature: Signature) -> Batches:
+    return read_batches(table.medium, table.spool.view(), signature, table.max_bytes, table.max_rows)
+
+
 def _read(table: Table, signature: Signature, report: Report) -> Iterator[Columns]:
-    for batch in read_batches(table.medium, table.spool.view(), signature, table.max_bytes, table.max_rows):
+    for batch in _batches(table, signature):
         columns = columns_of(batch, signature, report, all_text=table.medium is Medium.CSV)
         report.raise_if_any()
         yield columns

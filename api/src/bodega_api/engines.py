@@ -34,12 +34,15 @@ Columns = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a model can be asked: by a plan or why not, in the event loop, and for several requests at once."""
+    """How a model can be asked: by a plan or why not, in the event loop, and for several requests at once.
+
+    `by_row` is what was found here: whether a row is answered alone as among others; None if that was not compared.
+    """
 
     plan: Plan | None
     why_no_plan: str
     quick: bool = False
-    by_row: bool = False
+    by_row: bool | None = None
 
 
 class Engine:
@@ -49,7 +52,7 @@ class Engine:
         self.runner = runner
         self.plan = ways.plan
         self.why_no_plan = ways.why_no_plan
-        self.quick = ways.quick
+        self.quick = ways.quick and runner.signature.row_wise is not False
         self.by_row = ways.by_row
         self.decoder = ColumnsDecoder.of(runner.signature)
         self.tally = tally
@@ -72,9 +75,24 @@ class Engine:
         return cls(runner, ways, tally)
 
     @property
+    def batched(self) -> bool:
+        """Whether rows of several requests may be computed together: it was seen here that no answer changes."""
+        return self.quick or (self.by_row is True and self.signature.row_wise is not False)
+
+    @property
     def row_wise(self) -> bool:
-        """Whether each row is answered as it would be without the rows beside it."""
-        return self.quick or self.by_row
+        """Whether the rows of one request may be taken apart: the signature or a comparison says so, and none no."""
+        found = self.by_row, self.signature.row_wise
+        return self.quick or (False not in found and True in found)
+
+    @property
+    def why_together(self) -> str:
+        """Why the rows of one request are not taken apart."""
+        if self.signature.row_wise is False:
+            return "The answers of the model depend on all rows that are asked together"
+        if self.by_row is False:
+            return "When it was loaded here, the model did not answer single rows exactly as all of them together"
+        return "It is not known whether the answers of the model depend on the rows that are asked together"
 
     @property
     def size_bytes(self) -> int:
@@ -133,6 +151,7 @@ class Engine:
         self._rests_until = now + RESTS * (now - began)
         if len(native) != len(planned) or not all(map(agrees, native, planned)):
             self.plan, self.quick, self.why_no_plan = None, False, "the plan differed from the model in service"
+            self.by_row = None  # of the model itself nobody knows
             self.tally.retired += 1
             log.error(
                 "A plan of a %s answered otherwise than the model, and is retired", type(self.runner.model).__name__
@@ -146,7 +165,7 @@ def _find_ways(runner: Runner, golden: Golden) -> Ways:
     except NoPlanError as exc:
         return Ways(None, str(exc), by_row=_answers_by_row(runner.predict, golden))
     if _is_quick(plan, golden) and _answers_by_row(plan.predict, golden):
-        return Ways(plan, "", quick=True)
+        return Ways(plan, "", quick=True, by_row=True)
     return Ways(plan, "", by_row=_answers_by_row(runner.predict, golden))
 
 

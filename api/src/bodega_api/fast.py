@@ -177,7 +177,7 @@ class FastPath:
             if heard is None or prepared is None:
                 return None
             engine = self._loaded.peek(prepared.key)
-            if engine is None or engine.decoder is None or not (engine.quick if quick else engine.row_wise):
+            if engine is None or engine.decoder is None or not (engine.quick if quick else engine.batched):
                 return None
             columns, rows = engine.decoder.decode(body)
             if rows > self._most_rows:

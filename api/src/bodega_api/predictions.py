@@ -26,10 +26,9 @@ from bodega_api.dependencies import (
 from bodega_api.engines import Columns, Engine
 from bodega_api.loaded import key_of
 from bodega_api.media.kinds import Medium, answer_medium, body_medium
-from bodega_api.media.reading import ROWS_AT_ONCE
 from bodega_api.media.spool import IN_MEMORY, Spool
 from bodega_api.media.writing import Writer, start_writer
-from bodega_api.problems import BodyError, BodyTooLargeError, TooManyRowsError
+from bodega_api.problems import BodyError, BodyTooLargeError
 from bodega_api.slicing import LONG
 from bodega_api.timing import Laps
 
@@ -178,6 +177,8 @@ async def predict(
     with calls.admitted(key_of(chosen)):
         engine = await asyncio.wrap_future(loaded.request(chosen))
         laps.lap("load")
+        if asked.together is not None and not engine.row_wise:
+            asked = await run_in_threadpool(asked.together, engine.why_together)
         writer = start_writer(medium, spool, asked.route.resolution, asked.method)
         columns: Columns | None = asked.first
         while columns is not None:
@@ -202,8 +203,6 @@ def _answer(engine: Engine, columns: Columns, asked: Asked, writer: Writer) -> C
     following = next(asked.rest, None)
     if following is None:
         writer.end(asked.warnings())
-    elif not engine.row_wise:
-        raise TooManyRowsError(f"The model looks at all rows together, so at most {ROWS_AT_ONCE} are answered at once")
     return following
 
 

@@ -28,6 +28,7 @@ from bodega_db.inputs import build_input, read_example
 from bodega_db.outputs import METHODS, call, describe_output, same_answer
 from bodega_db.questions import taken
 from bodega_db.records import Golden
+from bodega_db.rows_beside import answers_row_wise
 from bodega_db.signature import Column, Container, Kind, Output, Signature
 
 UNHEARD_OF = "bodega: a value nobody has seen"
@@ -49,8 +50,13 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
             found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
         )
         _check_round_trip(model, signature, wire, answers)
-        signature = replace(signature, columns=_ask(model, signature, wire))
-    return signature, Golden(inputs=wire, outputs=answers)
+        golden = Golden(inputs=wire, outputs=answers)
+        signature = replace(
+            signature,
+            columns=_ask(model, signature, wire),
+            row_wise=answers_row_wise(model, signature, golden),
+        )
+    return signature, golden
 
 
 def check_fitted(model: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 Scalar = bool | int | float | str
+MOST_TOGETHER = 16_384  # rows of a table that a model is asked for at once
 
 
 class Kind(StrEnum):
@@ -75,7 +76,8 @@ class Signature:
     """Columns in order, and the outputs by the name of the method that makes them.
 
     `by_row` is how a frame of one dtype lies in memory: sums are taken in that order, and their last digit
-    depends on it.
+    depends on it. `row_wise` tells whether a row is answered the same whatever rows are asked with it; None where the
+    model was never asked (versions of before).
     """
 
     container: Container
@@ -83,6 +85,7 @@ class Signature:
     outputs: dict[str, Output]
     array_dtype: str | None = None
     by_row: bool = False
+    row_wise: bool | None = None
 
     @property
     def default_output(self) -> str:

@@ -1,11 +1,13 @@
 """The verbs of a notebook: register, get, load, list, compare."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from bodega_db.errors import InvalidReferenceError
 from bodega_db.records import Resolution, Version
+from bodega_db.signature import MOST_TOGETHER
 
 from bodega import frames
 from bodega.comparisons import Comparison
@@ -14,6 +16,13 @@ from bodega.fingerprints import fingerprint
 from bodega.lineage import capture_lineage
 from bodega.parameters import read_parameters
 from bodega.receipts import Receipt
+
+LOOKS_AT_OTHER_ROWS = (
+    "{} answers a row otherwise when other rows are asked with it: alone, fewer or in another order the example's rows "
+    "got other answers. Over HTTP the rows of one request are answered together, never with those of another request; "
+    f"a table may have {MOST_TOGETHER} rows. If callers have single rows, compute what looks at other rows before the "
+    "model is called, or fit it (a fitted scaler keeps the mean of the training data)."
+)
 
 
 def register(
@@ -34,6 +43,7 @@ def register(
     `example` is rows as you would call `predict` with; up to 20 of them are kept with the answers, and every load
     must reproduce those. `params` are the estimator's own unless given. Of `data`, the training data, only a
     fingerprint is kept. The same `idempotency_key` registers the same model once.
+    A warning says where an answer depends on the other rows that are asked with it.
     Raises RegistrationError and its kin when the model could not be served, before anything is visible to anybody.
     """
     connection = current()
@@ -52,6 +62,8 @@ def register(
         lineage=lineage,
         idempotency_key=idempotency_key,
     )
+    if version.signature.row_wise is False:
+        warnings.warn(LOOKS_AT_OTHER_ROWS.format(version.reference), stacklevel=2)
     return Receipt.of(version, connection.settings)
 
 

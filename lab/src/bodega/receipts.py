@@ -13,10 +13,14 @@ from typing import Any, Self
 from bodega_db.environment import LIBRARIES, SKLEARN
 from bodega_db.records import Version
 from bodega_db.settings import Settings
-from bodega_db.signature import Column, Signature
+from bodega_db.signature import MOST_TOGETHER, Column, Signature
 
 MOST_CATEGORIES = 6
 MOST_COLUMNS = 40
+ROWS = {
+    True: "each is answered by itself",
+    False: f"answered together: those of one request, at most {MOST_TOGETHER} of a table",
+}
 INDENT = "\n" + " " * 12
 # Colours and lines are left to the notebook's theme; only what its tables do otherwise is said here.
 CELL = "text-align:left;white-space:pre-wrap;overflow-wrap:anywhere"
@@ -123,6 +127,8 @@ def describe(version: Version) -> Iterable[tuple[str, str]]:
         yield "note", "\n".join(map(printable, version.note.split("\n")))
     if stored := describe_stored(version.lineage):
         yield "stored as", "\n".join(map(printable, stored))
+    if (row_wise := version.signature.row_wise) is not None:
+        yield "rows", ROWS[row_wise]
     if source := describe_source(version.lineage):
         yield "made by", printable(source)
 

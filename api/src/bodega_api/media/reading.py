@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 from bodega_db.errors import InputError
-from bodega_db.signature import Signature
+from bodega_db.signature import MOST_TOGETHER, Signature
 from pyarrow import csv, parquet
 
 from bodega_api.media.arrow import check_types, is_text
@@ -20,7 +20,7 @@ from bodega_api.media.kinds import Medium
 from bodega_api.problems import BodyError, BodyTooLargeError, TooManyRowsError
 from bodega_api.validation import Report, check_header
 
-ROWS_AT_ONCE = 16_384
+ROWS_AT_ONCE = MOST_TOGETHER
 LONGEST_LINE = 1024**2  # of CSV, in bytes: a line is held in memory
 CHUNK = 1024**2
 # What pyarrow raises for bytes that are no such table; most of its own errors are of these too.
@@ -57,6 +57,19 @@ def read_batches(medium: Medium, data: memoryview, signature: Signature, max_byt
         raise BodyError(f"The body cannot be read as {medium}", f"Send what {_WRITERS[medium]} writes.") from exc
 
 
+def read_together(batches: Batches, why: str) -> "pa.RecordBatch":
+    """Return all rows of a table at once; raise TooManyRowsError, which says why, if they are too many for that."""
+    read, rows = [], 0
+    for batch in batches:
+        rows += batch.num_rows
+        if rows > MOST_TOGETHER:
+            raise TooManyRowsError(f"{why}, so at most {MOST_TOGETHER} rows of a table are answered", PARTS)
+        read.append(batch)
+    (together,) = pa.Table.from_batches(read).combine_chunks().to_batches() if rows else [None]
+    return together
+
+
+PARTS = "Send it in parts: each is answered for itself, and an answer may depend on where they are cut."
 _WRITERS = {
     Medium.CSV: "DataFrame.to_csv(index=False)",
     Medium.ARROW: "pyarrow.ipc.new_stream",

@@ -1,0 +1,63 @@
+"""Whether a model answers a row the same whatever rows are asked with it: found out by asking.
+
+Lags, ranks, counts and what is scaled by the mean of the rows that are there look at other rows. In a notebook that is
+seen at once; a caller over HTTP has one row, or those of an hour, and gets another answer than the notebook had.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bodega_db.conformance import values_of
+from bodega_db.errors import BodegaError
+from bodega_db.inputs import build_input
+from bodega_db.outputs import call
+from bodega_db.records import Golden
+from bodega_db.signature import Signature
+
+# One row and many do not take the same kernels, of which those of 32 bits differ in the seventh digit; a row beside
+# moves the first ones.
+RELATIVE_TOLERANCE, OF_THE_LARGEST = 1e-5, 1e-6
+SECONDS = 5.0  # for asking row by row: a slow model is asked for the first and the last ones
+
+Places = Sequence[int]
+
+
+def answers_row_wise(model: Any, signature: Signature, golden: Golden) -> bool:
+    """Tell whether the golden rows are answered alone, fewer, twice and in another order as they were together."""
+    deadline = time.monotonic() + SECONDS
+    for places, must in _selections(golden.rows):
+        if not must and time.monotonic() > deadline:
+            break
+        if not all(_repeats(model, signature, golden, output, places) for output in signature.outputs):
+            return False
+    return True
+
+
+def _selections(count: int) -> Iterator[tuple[Places, bool]]:
+    """Go through choices of rows, and whether each has to be asked; what most models show comes first."""
+    every = range(count)
+    for places in (every[::-1], every[: (count + 1) // 2], every[count // 2 :], [*every, *every], every[:1]):
+        yield places, True
+    for place in sorted(every, key=lambda place: min(place, count - place)):
+        yield [place], False
+
+
+def _repeats(model: Any, signature: Signature, golden: Golden, output: str, places: Places) -> bool:
+    columns = {name: [values[place] for place in places] for name, values in golden.inputs.items()}
+    expected = golden.outputs[output]
+    try:
+        found = call(model, output, build_input(signature, columns))
+    except (BodegaError, ValueError, TypeError):
+        return False  # it cannot do without the others
+    margin = OF_THE_LARGEST * max((abs(v) for v in values_of(expected) if isinstance(v, float)), default=0.0)
+    return all(_is_same(expected[place], answer, margin) for place, answer in zip(places, found, strict=True))
+
+
+def _is_same(expected: Any, found: Any, margin: float) -> bool:
+    if isinstance(expected, list) and isinstance(found, list):
+        return len(expected) == len(found) and all(_is_same(a, b, margin) for a, b in zip(expected, found, strict=True))
+    if isinstance(expected, float) and isinstance(found, int | float):
+        return math.isclose(expected, found, rel_tol=RELATIVE_TOLERANCE, abs_tol=margin)
+    return type(expected) is type(found) and bool(expected == found)
