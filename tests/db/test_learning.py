@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-from bodega_db.errors import BodegaError, ExampleError, NotFittedError, RegistrationError
+from bodega_db.errors import BodegaError, ExampleError, InvalidNameError, NotFittedError, RegistrationError
 from bodega_db.learning import learn
+from bodega_db.reference import check_model_name
 from bodega_db.signature import Container, Kind, Signature
 from penguins import NUMBERS, WORDS, classifier, data, example
 from sklearn.base import BaseEstimator
@@ -127,6 +129,7 @@ REFUSED: dict[str, tuple[Any, Any, type[BodegaError], str]] = {
     "infinity": (linear(), pd.DataFrame({"x0": [np.inf], "x1": [1.0]}), ExampleError, "infinity"),
     "columns twice": (linear(), pd.DataFrame(X, columns=["a", "a"]), ExampleError, "twice"),
     "mixed types": (linear(), pd.DataFrame({"a": [1, "x"], "b": [1, 2]}, dtype=object), ExampleError, "mixes"),
+    "arrow": (linear(), pa.table({"x0": [1.0], "x1": [1.0]}), ExampleError, r"pyarrow\.Table .*pandas\n.*to_pandas"),
     "timedeltas": (linear(), pd.DataFrame({"a": pd.to_timedelta([1]), "b": [1]}), ExampleError, "dtype"),
 }  # fmt: skip
 
@@ -136,3 +139,17 @@ def test_what_teaches_nothing_is_refused(model: Any, rows: Any, error: type[Bode
     """The error says what is wrong with the model or the example."""
     with pytest.raises(error, match=word):
         learn(model, rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("Iris", "iris"), ("My Model", "my-model"), ("Ä", None), ("x" * 200, None)]
+)
+def test_a_name_with_capitals_is_told_which_name_is_meant(name: str, meant: str | None) -> None:
+    """The advice is a name that is taken; where there is none, the rule alone is told."""
+    with pytest.raises(InvalidNameError) as caught:
+        check_model_name(name)
+
+    assert ("capital" in caught.value.message) is (name == "Iris")
+    if meant:
+        assert f"Use '{meant}'" in caught.value.advice
+        assert check_model_name(meant) == meant

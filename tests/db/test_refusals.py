@@ -2,19 +2,26 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import narwhals
+import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from bodega_db import formats
-from bodega_db.errors import ArchiveError, DeserialiseError, FormatNotAllowedError, UntrustedTypeError
+from bodega_db.errors import ArchiveError, DeserialiseError, FormatNotAllowedError, SerialiseError, UntrustedTypeError
 from bodega_db.formats import Policy
 from fitting import fit_tree
 from model_files import read, written
-from sklearn.preprocessing import FunctionTransformer
+from sklearn import config_context
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 
 def test_joblib_is_refused_before_the_file_is_touched() -> None:
@@ -277,3 +284,51 @@ def test_the_refusal_says_what_to_do_next(name: tuple[str, str], advice: str) ->
         read(crafted(node("ObjectNode", *name)))
 
     assert advice in str(caught.value)
+
+
+def test_several_types_are_one_line_of_the_settings() -> None:
+    """It names what is trusted already, too: two lines would overwrite each other."""
+    model = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
+    model.kept_ = [narwhals.Schema(), narwhals.Int8()]
+    content = written(model)
+    trusting = Policy(trusted_types=frozenset({"my.Type"}))
+
+    with pytest.raises(UntrustedTypeError) as caught:
+        read(content, policy=trusting)
+
+    line = re.search(r"BODEGA_TRUSTED_TYPES='(.*?)'", caught.value.advice)
+    assert line
+    assert caught.value.advice.count("BODEGA_TRUSTED_TYPES") == 1
+    trusted = frozenset(json.loads(line[1]))
+    assert "my.Type" in trusted
+    assert f"trusted_types={line[1]}" in caught.value.advice
+    assert read(content, policy=Policy(trusted_types=trusted)).predict([[2.0]]) == pytest.approx(2.0)
+
+
+def test_a_series_that_a_part_keeps_is_named_with_its_place() -> None:
+    """And its values as an array are written and loaded."""
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit([[0.0], [1.0]], [0.0, 1.0])
+    model[0].means_ = pd.Series([1.0, 2.0])
+
+    with pytest.raises(UntrustedTypeError, match=r"pandas\.Series \(in StandardScaler\.means_\) .* to_numpy\(\)"):
+        read(written(model))
+    model[0].means_ = model[0].means_.to_numpy()
+    assert read(written(model))[0].means_.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda m: m, lambda m: make_pipeline(StandardScaler(), m)], ids=["alone", "in-a-pipeline"]
+)
+def test_a_part_that_cannot_be_written_is_named(wrap: Any) -> None:
+    """Routed metadata cannot: the part and the reason are named, and the advice gives the same model."""
+    weights = np.arange(1.0, 5.0)
+    rows, labels = np.arange(4.0).reshape(4, 1), [0, 1, 0, 1]
+    with config_context(enable_metadata_routing=True):
+        routed = LogisticRegression().set_fit_request(sample_weight=True).fit(rows, labels, sample_weight=weights)
+    plain = LogisticRegression().fit(rows, labels, sample_weight=weights)
+
+    with pytest.raises(SerialiseError, match=r"because of LogisticRegression\._metadata_request ") as caught:
+        written(wrap(routed))
+
+    assert "metadata routing switched off" in caught.value.advice
+    assert read(written(plain)).predict_proba(rows).tolist() == routed.predict_proba(rows).tolist()

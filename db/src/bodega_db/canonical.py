@@ -21,6 +21,8 @@ LEVEL = 6
 BLOCK = 1024 * 1024
 # Whatever these load is looked up by name or is a constant: that two of them are one object tells nothing.
 NAMED = frozenset({"JsonNode", "FunctionNode", "TypeNode"})
+# What holds values for others: where a type stands in one of these, the object around it is named.
+DATA = ("builtins", "collections", "numpy", "pandas")
 
 Node = dict[str, Any]
 
@@ -48,6 +50,31 @@ def nodes(schema: Node) -> Iterator[Node]:
 def name(node: Node) -> str:
     """Return the dotted name of the type or function that the node stands for."""
     return f"{node['__module__']}.{node['__class__']}"
+
+
+def places(schema: Node) -> dict[str, str]:
+    """Return by dotted name of a type in which attribute of which object it stands first, as in 'Scaler.mean_'."""
+    found: dict[str, str] = {}
+    stack: list[tuple[Any, str, str]] = [(schema, "", "")]
+    while stack:
+        item, owner, attribute = stack.pop()
+        if isinstance(item, list):
+            stack.extend((one, owner, attribute) for one in reversed(item))
+        elif isinstance(item, dict):
+            if isinstance(item.get("__loader__"), str):
+                if owner and attribute:
+                    found.setdefault(name(item), f"{owner}.{attribute}")
+                if item["__loader__"] == "ObjectNode" and str(item["__module__"]).partition(".")[0] not in DATA:
+                    stack.extend((value, item["__class__"], key) for key, value in reversed(_attributes(item).items()))
+                    continue
+            stack.extend((value, owner, attribute) for value in reversed(item.values()))
+    return found
+
+
+def _attributes(node: Node) -> Node:
+    state = node.get("content")
+    inside = state.get("content") if isinstance(state, dict) else None
+    return inside if isinstance(inside, dict) else {}
 
 
 def write(archive: ZipFile, schema: Node, out: BinaryIO) -> None:

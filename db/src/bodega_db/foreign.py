@@ -4,6 +4,7 @@ An attribute of an estimator may raise, be of any type and never end, and a meth
 registration asks an estimator go through here.
 """
 
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from bodega_db.errors import BodegaError, RegistrationError
 
 MOST_MEMBERS = 5_000_000  # of what says to be a list of names, categories or labels, and may be endless
 LONGEST_CAUSE = 300
+SECONDS_TO_FIND = 10
 
 T = TypeVar("T")
 
@@ -70,6 +72,40 @@ def cause(exc: BaseException) -> str:
     """Name an exception and what it says, in one line; a foreign one may be unable to say it."""
     text = known(lambda: " ".join(f"{type_name(exc)}: {exc}".split()), type_name(exc))
     return text if len(text) <= LONGEST_CAUSE else f"{text[: LONGEST_CAUSE - 1]}…"
+
+
+def find_part(model: Any, attempt: Callable[[Any], object]) -> tuple[str, Any]:
+    """Return the innermost part of a model with which an attempt fails, and its place, as 'Scaler.mean_ (an ndarray)'.
+
+    What is no estimator and no collection is not looked into. The place is '' where every part by itself succeeds.
+    """
+    place, part, deadline = "", model, time.monotonic() + SECONDS_TO_FIND
+    while True:
+        inner = ((name, one) for name, one in _inside(part) if not _succeeds(attempt, one))
+        name, failing = next(inner, ("", None))
+        if not name or time.monotonic() > deadline:
+            return place, part
+        owner = f"{type_name(part)}.{name}" if _is_estimator(part) else f"{place.partition(' (')[0]}[{name}]"
+        place, part = f"{owner} (of type {type_name(failing)})", failing
+
+
+def _inside(part: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, list | tuple):
+        yield from ((str(number), one) for number, one in enumerate(part))
+    elif isinstance(part, dict):
+        yield from ((str(name), one) for name, one in part.items())
+    elif _is_estimator(part):
+        yield from vars(part).items()
+
+
+def _succeeds(attempt: Callable[[Any], object], part: Any) -> bool:
+    try:
+        attempt(part)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 (a foreign object may raise anything)
+        return False
+    return True
 
 
 def part_of(exc: BaseException | None) -> str | None:

@@ -9,6 +9,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
+from io import BytesIO
 from typing import Any, BinaryIO, Self
 from zipfile import ZipFile
 
@@ -22,9 +24,9 @@ from bodega_db.errors import (
     SerialiseError,
     UntrustedTypeError,
 )
-from bodega_db.foreign import cause, type_name
+from bodega_db.foreign import cause, find_part, known, type_name
 from bodega_db.settings import Settings
-from bodega_db.trusted import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise
+from bodega_db.trusted import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise, turned_down
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,13 @@ def dump(model: Any, fmt: str, out: BinaryIO) -> None:
         # A full disk is not the model's fault.
         raise
     except BaseException as exc:  # a part of the model may raise anything when its state is asked for
+        place, part = known(partial(find_part, model, lambda one: codec.dump(one, BytesIO())), ("", model))
+        refusal = turned_down(f"{type(part).__module__}.{type_name(part)}")
         raise SerialiseError(
-            f"{type_name(model)} cannot be written as {fmt}: {cause(exc)}",
-            "Take the part that is named out of the model, or train with an estimator that can be written.",
+            f"{type_name(model)} cannot be written as {fmt}{f' because of {place}' if place else ''}: {cause(exc)}",
+            f"It {refusal.because}: {refusal.instead}."
+            if refusal
+            else "Take the part that is named out of the model, or train with an estimator that can be written.",
         ) from exc
 
 
@@ -178,10 +184,12 @@ def _review_skops(file: BinaryIO, policy: Policy) -> None:
 
     untrusted = sorted(set(skops.io.get_untrusted_types(file=file)).difference(_trusted(file, policy)))
     if untrusted:
+        with ZipFile(file) as archive:
+            places = canonical.places(canonical.read_schema(archive))
         raise UntrustedTypeError(
             f"the file asks for types that are not trusted, and nothing was loaded: {', '.join(untrusted)}",
             untrusted,
-            "\n  ".join(advise(name) for name in untrusted),
+            "\n  ".join(advise(untrusted, places, policy.trusted_types)),
         )
 
 

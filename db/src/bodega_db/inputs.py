@@ -12,7 +12,9 @@ from bodega_db.errors import ExampleError
 from bodega_db.foreign import has, known, members
 from bodega_db.signature import Column, Container, Signature
 
-TAKES = "A DataFrame, a 2-D numpy array, or a list of texts serves as example: the rows you would call predict with."
+TAKES = (
+    "A pandas DataFrame, a 2-D numpy array, or a list of texts serves as example: the rows you would call predict with."
+)
 TEXT = "text"
 MOST_GOLDEN_ROWS = 20
 
@@ -55,10 +57,23 @@ def read_example(example: Any, model: Any) -> Example:
         frame = pd.DataFrame({TEXT: pd.array(example, dtype="str")})
         found = Example(example, frame, Container.TEXTS, _describe(frame))
     else:
-        raise ExampleError(f"An example of type {type(example).__name__} cannot be used", TAKES)
+        raise _unusable(example)
     if found.frame.empty:
         raise ExampleError("The example has no rows or no columns", TAKES)
     return found
+
+
+def _unusable(example: Any) -> ExampleError:
+    """Name a type with its library: a DataFrame of pandas serves, and one of polars does not."""
+    kind = type(example)
+    library = str(kind.__module__).partition(".")[0]
+    named = f"{library}.{kind.__name__}" if library != "builtins" else kind.__name__
+    if has(example, "to_pandas"):
+        return ExampleError(
+            f"An example of type {named} cannot be used: the API gives a model a DataFrame of pandas",
+            "Pass example.to_pandas(), and fit the model on data of pandas too.",
+        )
+    return ExampleError(f"An example of type {named} cannot be used", TAKES)
 
 
 def build_input(signature: Signature, columns: Wire) -> Any:

@@ -10,8 +10,10 @@ neighbour searches and sparse matrices (nor inside the SVMs that skops trusts by
 can crash the process that predicts with it. The sha256 keeps out files that nobody registered.
 """
 
+import json
 import sys
 import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
@@ -38,10 +40,13 @@ _FROM_NOTEBOOK = (
     "{name} is defined in a notebook or a script, which no server has: move it into a package that is "
     "installed where the models run, import it from there, and fit again."
 )
-_FROM_PYTHON = "{name} is Python's own and no part of a model: take it out of the pipeline and fit again."
-_FROM_PACKAGE = (
-    "{name} was not reviewed: if no file can make it run code, trust it where the models run, "
-    "BODEGA_TRUSTED_TYPES='[\"{name}\"]'."
+_FROM_PYTHON = "{name} is Python's own and no part of a model: keep plain values in its place, and fit again."
+_FROM_PANDAS = (
+    "{name} is no part of a model: keep the values as an array in its place, as to_numpy() gives them, and fit again."
+)
+_FROM_PACKAGES = (
+    "{names} {were} not reviewed: if no file can make {them} run code, trust {them} in the notebook, "
+    "bodega.connect(trusted_types={line}), and where the models run, BODEGA_TRUSTED_TYPES='{line}'."
 )
 
 
@@ -54,12 +59,33 @@ def turned_down(name: str) -> Refusal | None:
     return None
 
 
-def advise(name: str) -> str:
-    """Return what to do about a type that is not trusted, in one sentence."""
+def advise(names: Sequence[str], places: Mapping[str, str], trusted: Iterable[str] = ()) -> list[str]:
+    """Return what to do about types that are not trusted: a sentence for each, and one for all that may be trusted.
+
+    `places` says where a type stands in the model; `trusted` are those that a setting trusts already, which its one
+    line must go on to name.
+    """
+    open_to_trust = [name for name in names if _advise(name) is None]
+    told = [_at(advice, name, places) for name in names if (advice := _advise(name))]
+    if open_to_trust:
+        words = {"were": "were", "them": "them"} if len(open_to_trust) > 1 else {"were": "was", "them": "it"}
+        line = json.dumps(sorted({*open_to_trust, *trusted}))
+        told.append(_FROM_PACKAGES.format(names=", ".join(open_to_trust), line=line, **words))
+    return told
+
+
+def _at(advice: str, name: str, places: Mapping[str, str]) -> str:
+    return advice.replace(name, f"{name} (in {places[name]})", 1) if name in places else advice
+
+
+def _advise(name: str) -> str | None:
     package = name.partition(".")[0]
     if package == "__main__":
         return _FROM_NOTEBOOK.format(name=name)
     if refusal := turned_down(name):
         return f"{name} {refusal.because}{': ' if refusal.instead else ''}{refusal.instead}."
-    of_python = package in sys.stdlib_module_names or package in ("posix", "nt")
-    return (_FROM_PYTHON if of_python else _FROM_PACKAGE).format(name=name)
+    if package == "pandas":
+        return _FROM_PANDAS.format(name=name)
+    if package in sys.stdlib_module_names or package in ("posix", "nt"):
+        return _FROM_PYTHON.format(name=name)
+    return None
