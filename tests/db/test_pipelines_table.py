@@ -16,8 +16,8 @@ from zoo import REFUSED, SPECIMENS, Specimen
 PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
 HEAD = """# Pipelines
 
-Every model below is registered and asked over HTTP by `tests/api/test_zoo.py`; each output equals what the model
-answers in memory, to the last digit. The page is made by `tests/db/test_pipelines_table.py`.
+Every model below is registered and asked over HTTP by `tests/api/test_zoo.py`; each output for the example's rows
+equals what the model answers in memory, to the last digit. The page is made by `tests/db/test_pipelines_table.py`.
 
 | pipeline | steps | example | null | outputs |
 | --- | --- | --- | --- | --- |

@@ -18,7 +18,7 @@ from bodega_api.problems import ModelBusyError, ModelHangsError, PredictionTimeo
 
 BATCH_ROWS = 1024  # of a batch in a thread: beyond, larger ones save little and make their first rows wait
 Group = tuple[str, tuple[bool, ...]]
-QUICK: tuple[bool, ...] = ()  # in place of the gaps: a plan computes each row by itself
+QUICK: tuple[bool, ...] = ()  # in place of the gaps, which are looked at when the batch is there
 OF_THE_CALL = (ModelBusyError, ModelHangsError, PredictionTimeoutError)  # and of no row
 
 
@@ -111,10 +111,27 @@ class Lane:
 
 
 def _plan(engine: Engine, batch: list[Waiting], output: str) -> None:
+    if len(batch) > 1 and engine.gaps_turn and _has_gap(engine, batch):
+        # Beside a gap integers are floating point numbers, and what comes of them may be another number.
+        groups: dict[tuple[bool, ...], list[Waiting]] = {}
+        for waiting in batch:
+            gaps = tuple(None in waiting.columns[name] for name in engine.gaps_turn)
+            groups.setdefault(gaps, []).append(waiting)
+        for group in groups.values():
+            _answer(engine, group, output)
+        return
+    _answer(engine, batch, output)
+
+
+def _has_gap(engine: Engine, batch: list[Waiting]) -> bool:
+    return any(None in waiting.columns[name] for waiting in batch for name in engine.gaps_turn)
+
+
+def _answer(engine: Engine, batch: list[Waiting], output: str) -> None:
     answers = engine.try_plan(_together(batch), output)
     if answers is None and len(batch) > 1:  # because of one of them, for which the others need not wait
         for waiting in batch:
-            _plan(engine, [waiting], output)
+            _answer(engine, [waiting], output)
         return
     _share(batch, answers)
 

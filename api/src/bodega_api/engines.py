@@ -20,6 +20,7 @@ from bodega_db.signature import Signature
 from bodega_api.calls import start_thread
 from bodega_api.decoding import ColumnsDecoder
 from bodega_api.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
+from bodega_api.plans.odd_rows import turns
 from bodega_api.tallies import Tally
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Engine:
         self.quick = ways.quick and runner.signature.row_wise is not False
         self.by_row = ways.by_row
         self.decoder = ColumnsDecoder.of(runner.signature)
+        # Columns whose numbers have another type beside a missing one.
+        self.gaps_turn = tuple(column.name for column in runner.signature.columns if column.nullable and turns(column))
         self.tally = tally
         self._answers = itertools.count(1)
         self._rests_until = 0.0  # by time.monotonic()

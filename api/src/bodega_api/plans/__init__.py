@@ -8,11 +8,11 @@ Two rules keep a plan honest. It is made only of estimators that it knows by the
 gave the model's own answers to rows that are chosen to find a difference (`gate`). And where it meets anything that
 it was not made for, it steps aside (`AsideError`), and the model itself answers or refuses.
 
-A family of estimators is a module here; `registry` says what one looks like.
+A family of estimators is a module here; `registry` says what one looks like, and `matrices` keeps the types of numbers.
 """
 
 from bodega_api.plans.compiling import Plan, compile_plan
 from bodega_api.plans.gate import agrees, check_plan
-from bodega_api.plans.registry import AsideError, NoPlanError
+from bodega_api.plans.matrices import AsideError, NoPlanError
 
 __all__ = ["AsideError", "NoPlanError", "Plan", "agrees", "check_plan", "compile_plan"]

@@ -5,7 +5,8 @@ from scipy.special import logsumexp
 from sklearn.naive_bayes import GaussianNB
 
 from bodega_api.plans.linear import numbers
-from bodega_api.plans.registry import Array, Block, Methods, finite, predictor
+from bodega_api.plans.matrices import Array, Block, finite
+from bodega_api.plans.registry import Methods, predictor
 
 
 @predictor(GaussianNB)

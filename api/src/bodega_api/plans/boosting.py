@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
-from bodega_api.plans.composition import to_matrix
 from bodega_api.plans.linear import labels
-from bodega_api.plans.registry import Array, Block, Methods, Transform, bounded, plan_transform, predictor
+from bodega_api.plans.matrices import DOUBLE, Array, Block, bounded, checked
+from bodega_api.plans.registry import Methods, Transform, plan_transform, predictor
 
 MANY_ROWS = 4096  # fewer do not repay the start of threads, and others are computed beside them
 
@@ -17,12 +17,12 @@ MANY_ROWS = 4096  # fewer do not repay the start of threads, and others are comp
 def plan_histogram_boosting(model: Any) -> Methods:
     """Add the trees' values to where the model began."""
     # What it encodes columns of categories with; they come first then.
-    encode: Transform = to_matrix if model._preprocessor is None else plan_transform(model._preprocessor)
+    encode: Transform | None = None if model._preprocessor is None else plan_transform(model._preprocessor)
     bitsets, index = model._bin_mapper.make_known_categories_bitsets()
     predictors, begin, width = model._predictors, model._baseline_prediction, model.n_trees_per_iteration_
 
     def raw(block: Block) -> Array:
-        matrix = bounded(np.asarray(encode(block), dtype=np.float64))
+        matrix = bounded(checked(block if encode is None else encode(block), DOUBLE))
         scores = np.zeros((len(matrix), width), dtype=begin.dtype, order="F")
         scores += begin
         threads = _openmp_effective_n_threads() if len(matrix) >= MANY_ROWS else 1

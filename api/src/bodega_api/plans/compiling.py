@@ -8,11 +8,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from bodega_db.errors import OutputNotFiniteError
 from bodega_db.outputs import to_rows
 from bodega_db.signature import Container, Signature
 
 from bodega_api import plans
-from bodega_api.plans.registry import Block, Methods, NoPlanError, plan_methods
+from bodega_api.plans.matrices import AsideError, Block, NoPlanError
+from bodega_api.plans.registry import Methods, plan_methods
 from bodega_api.plans.tables import Read, Table, readers
 
 
@@ -28,9 +30,20 @@ class Plan:
     def predict(self, columns: Mapping[str, Sequence[Any]], output: str) -> list[Any]:
         """Answer for JSON columns, one value or list for each row; raise AsideError, or what the arithmetic raises."""
         table = Table({name: read(columns[name]) for name, read in self.readers.items()}, self.by_row)
-        block: Block = table.matrix() if self.as_matrix else table
+        block: Block = table.array() if self.as_matrix else table
         with np.errstate(all="ignore"):  # what overflows is found in the result, by whoever may not pass it on
-            return to_rows(self.methods[output](block), output)
+            found = self.methods[output](block)
+        try:
+            return to_rows(found, output)
+        except OutputNotFiniteError as exc:
+            raise AsideError("an answer is not finite", _rows_not_finite(found)) from exc
+
+
+def _rows_not_finite(found: Any) -> Any:
+    """Return which rows of a matrix of answers are not finite, or None for answers that are none."""
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+        return None
+    return ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
 
 
 def compile_plan(model: Any, signature: Signature) -> Plan:

@@ -10,31 +10,23 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 
-from bodega_api.plans.registry import (
+from bodega_api.plans.matrices import (
+    DOUBLE,
     Array,
     Block,
-    Methods,
     NoPlanError,
-    Transform,
+    Sparse,
     bounded,
-    plan_methods,
-    plan_transform,
-    predictor,
-    transformer,
+    checked,
+    dense,
+    finite,
+    like,
+    unchecked,
 )
+from bodega_api.plans.registry import Methods, Transform, plan_methods, plan_transform, predictor, transformer
 from bodega_api.plans.tables import Table
 
 WIDEST = 4096  # columns: beyond, scikit-learn's sparse matrices are the better plan
-
-
-def to_matrix(block: Block) -> Array:
-    """Return a block as a matrix; raise NoPlanError if a column holds text, which no arithmetic takes."""
-    if not isinstance(block, Table):
-        return block
-    try:
-        return block.matrix()
-    except TypeError as exc:
-        raise NoPlanError(f"{exc} where numbers are needed") from exc
 
 
 @predictor(Pipeline)
@@ -43,7 +35,7 @@ def plan_pipeline(pipeline: Pipeline) -> Methods:
     steps = [step for _, step in pipeline.steps]
     before = [plan_transform(step) for step in steps[:-1] if step not in (None, "passthrough")]
     if steps[-1] in (None, "passthrough"):
-        return {"transform": chain(before, to_matrix)}
+        return {"transform": chain(before, unchecked)}
     return {name: chain(before, method) for name, method in plan_methods(steps[-1]).items()}
 
 
@@ -75,11 +67,14 @@ def plan_column_transformer(transformer: ColumnTransformer) -> Transform:
         places = list(transformer._transformer_to_input_indices.get(name, ()))
         if (isinstance(part, str) and part == "drop") or not places:
             continue
-        parts.append((to_matrix if isinstance(part, str) else plan_transform(part), places))
+        parts.append((_pass if isinstance(part, str) else plan_transform(part), places))
     _check_width(transformer)
+    # Parts become a sparse matrix by way of a check, and any other without one.
+    as_matrix = checked if transformer.sparse_output_ else unchecked
 
-    def transform(block: Block) -> Array:
-        return side_by_side([to_matrix(part(columns_of(block, places))) for part, places in parts])
+    def transform(block: Block) -> Block:
+        found = side_by_side([as_matrix(part(columns_of(block, places))) for part, places in parts])
+        return Sparse(found) if transformer.sparse_output_ else found
 
     return transform
 
@@ -89,7 +84,8 @@ def columns_of(block: Block, places: list[int]) -> Block:
     if isinstance(block, Table):
         names = list(block.columns)
         return block.take([names[place] for place in places])
-    return block[:, places]
+    matrix: Array = unchecked(dense(block))
+    return matrix[:, places]
 
 
 @transformer(FeatureUnion)
@@ -97,16 +93,35 @@ def plan_union(union: FeatureUnion) -> Transform:
     """Plan a union: each part on all columns, side by side, times its weight."""
     weights = union.transformer_weights or {}
     parts = [
-        (to_matrix if part == "passthrough" else plan_transform(part), weights.get(name))
+        (_pass if part == "passthrough" else plan_transform(part), weights.get(name))
         for name, part in union.transformer_list
         if part != "drop"
     ]
 
-    def transform(block: Block) -> Array:
-        found = [(to_matrix(part(block)), weight) for part, weight in parts]
-        return side_by_side([part if weight is None else part * weight for part, weight in found])
+    def transform(block: Block) -> Block:
+        found = [_weighed(part(block), weight) for part, weight in parts]
+        together = side_by_side([unchecked(part) for part in found])
+        return Sparse(together) if any(isinstance(part, Sparse) for part in found) else together
 
     return transform
+
+
+def _pass(block: Block) -> Block:
+    return block
+
+
+def _weighed(block: Block, weight: Any) -> Block:
+    return block if weight is None else each_column(block, lambda values: values * weight)
+
+
+def each_column(block: Block, change: Callable[[Array], Array]) -> Block:
+    """Return a block of which each number was changed, in the dtype of its own column; NoPlanError if it holds text."""
+    if not isinstance(block, Table):
+        return like(block, change(unchecked(block)))
+    if any(isinstance(column, list) for column in block.columns.values()):
+        raise NoPlanError("a column holds text where numbers are needed")
+    changed = {name: change(column) for name, column in block.columns.items() if not isinstance(column, list)}
+    return Table(changed, block.by_row)
 
 
 def side_by_side(parts: list[Array]) -> Array:
@@ -116,16 +131,32 @@ def side_by_side(parts: list[Array]) -> Array:
 
 @transformer(FunctionTransformer)
 def plan_function(transformer: FunctionTransformer) -> Transform:
-    """Plan a function: none, the check that boosting makes of numbers, or one of numpy's own, element by element."""
-    function = transformer.func
+    """Plan a function: none, the check that boosting makes of numbers, or one of numpy's own, element by element.
+
+    What it is given is not looked at, unless it is told to: a frame's columns keep their dtypes, each its own.
+    """
+    change = _plan_change(transformer.func, transformer.kw_args)
+    return (lambda block: change(finite(checked(dense(block))))) if transformer.validate else change
+
+
+def _plan_change(function: Any, options: Any) -> Transform:
     if function is None:
-        return lambda block: block
-    if isinstance(function, partial) and function.func is check_array:
-        return lambda block: bounded(np.asarray(to_matrix(block), dtype=np.float64))
-    if not isinstance(function, np.ufunc) or function.nin != 1 or transformer.kw_args:
+        return _pass
+    if isinstance(function, partial) and function.func is check_array and not function.args and not options:
+        dtypes = {"dtype": [np.float64], "ensure_all_finite": False}
+        if function.keywords == dtypes:
+            return lambda block: checked(block, DOUBLE)
+    if not isinstance(function, np.ufunc) or (function.nin, function.nout) != (1, 1) or options:
         raise NoPlanError("FunctionTransformer has a function that is not numpy's own")
 
-    return lambda block: function(to_matrix(block))
+    def change(values: Array) -> Array:
+        found: Array = function(values)
+        if found.dtype.kind not in "fiub":  # as those that were made of a function in Python
+            raise NoPlanError("FunctionTransformer makes objects of numbers")
+        return found
+
+    # A step before may have refused an infinity, of which a function can make an ordinary number.
+    return lambda block: each_column(block if isinstance(block, Table) else bounded(unchecked(dense(block))), change)
 
 
 def _check_width(transformer: Any) -> None:

@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from bodega_api.plans.registry import Array, AsideError, Block, Transform, transformer
+from bodega_api.plans.matrices import Array, AsideError, Block, NoPlanError, Sparse, bounded, dense, unchecked
+from bodega_api.plans.registry import Transform, transformer
 from bodega_api.plans.tables import Table
 
 UNKNOWN = "no category has this name"
+LARGEST = 2**24  # numbers in the tables of an encoder
+MOST_COLUMNS = 100  # are asked each by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +40,117 @@ class Codes:
             found = np.fromiter(map(self.places.__getitem__, values), np.intp, len(values))
         except KeyError:
             if self.unknown is None:
-                raise AsideError("a category is unknown") from None
+                unknown = np.array([value not in self.places for value in values])
+                raise AsideError("a category is unknown", unknown) from None
             found = np.array([self.places.get(value, self.unknown) for value in values])
         return self.table.take(found, axis=0)
 
 
 @transformer(OneHotEncoder, OrdinalEncoder, TargetEncoder)
 def plan_encoder(encoder: Any) -> Transform:
-    """Look up what the encoder makes of each value."""
-    ends = np.cumsum(_widths(encoder)).tolist()
-    begins = [0, *ends[:-1]]
-    borders = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
-    columns = [_ask_for_each(encoder, place, where) for place, where in enumerate(borders)]
+    """Look up what the encoder makes of each value; the table is of the dtype that the encoder answers in."""
+    columns = _ask_for_all(encoder)
+    are_floats = [categories.dtype.kind == "f" for categories in encoder.categories_]
 
-    def transform(block: Block) -> Array:
-        encoded = [codes.encode(_values(block, place)) for place, codes in enumerate(columns)]
-        return encoded[0] if len(encoded) == 1 else np.concatenate(encoded, axis=1)
+    is_sparse = isinstance(encoder, OneHotEncoder) and encoder.sparse_output
+
+    def transform(block: Block) -> Block:
+        block = block if isinstance(block, Table) else bounded(unchecked(dense(block)))
+        encoded = [codes.encode(_values(block, place, are_floats[place])) for place, codes in enumerate(columns)]
+        found = encoded[0] if len(encoded) == 1 else np.concatenate(encoded, axis=1)
+        return Sparse(found) if is_sparse else found
 
     return transform
 
 
-def _values(block: Block, place: int) -> list[Any]:
+def _values(block: Table | Array, place: int, as_float: bool) -> list[Any]:
     column = list(block.columns.values())[place] if isinstance(block, Table) else block[:, place]
     if isinstance(column, list):
         return column
+    if column.dtype.kind != "f":
+        # Where categories are floating point numbers, integers are compared as such.
+        column = column.astype(np.float64) if as_float else column
+        found: list[Any] = column.tolist()
+        return found
     return [None if math.isnan(value) else value for value in column.tolist()]
+
+
+def _ask_for_all(encoder: Any) -> list[Codes]:
+    """Ask for each category of each column, for a missing value, and for one that the encoder does not know.
+
+    Columns are encoded each for itself, so all of them are asked in the same rows.
+    """
+    ends = np.cumsum(_widths(encoder)).tolist()
+    borders = [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+    categories = encoder.categories_
+    if sum(len(known) * (where.stop - where.start) for known, where in zip(categories, borders, strict=True)) > LARGEST:
+        raise NoPlanError(f"{type(encoder).__name__} knows too many categories")
+    depth = max(map(len, categories))
+    known = _ask(encoder, [np.resize(values, depth) for values in categories])
+    if known is None:
+        raise NoPlanError(f"{type(encoder).__name__} refuses what it knows")
+    missing = _ask_for_one(encoder, [np.nan] * len(categories))
+    unknown = _ask_for_one(encoder, [_unknown(values) for values in categories])
+    tables = [_dense(known[: len(values), where]) for values, where in zip(categories, borders, strict=True)]
+    others = [
+        [None if row is None else _dense(row[:, where]) for row in rows]
+        for rows, where in zip(zip(missing, unknown, strict=True), borders, strict=True)
+    ]
+    return [_codes(*each) for each in zip(categories, tables, others, strict=True)]
+
+
+def _codes(categories: Array, table: Array, others: list[Array | None]) -> Codes:
+    places: dict[Any, int] = {}
+    for place, category in enumerate(categories.tolist()):
+        places.setdefault(None if pd.isna(category) else category, place)
+    missing, unknown = others
+    rows = [table]
+    if missing is not None and None not in places:
+        places[None] = len(table)
+        rows.append(missing)
+    if unknown is None:
+        return Codes(places, np.concatenate(rows), None)
+    return Codes(places, np.concatenate([*rows, unknown]), sum(map(len, rows)))
+
+
+def _ask_for_one(encoder: Any, values: list[Any]) -> list[Any]:
+    """Ask for one value of each column, all at once; None for the columns where the encoder refuses it.
+
+    If it refuses some it is asked for each column by itself, unless there are too many: the plan steps aside then.
+    """
+    firsts = [known[:1] for known in encoder.categories_]
+    row = [_column(known, value) for known, value in zip(encoder.categories_, values, strict=True)]
+    answer = _ask(encoder, row)
+    if answer is not None:
+        return [answer] * len(row)
+    if len(row) > MOST_COLUMNS or getattr(encoder, "handle_unknown", "error") == "error":
+        return [None] * len(row)
+    return [_ask(encoder, [*firsts[:place], column, *firsts[place + 1 :]]) for place, column in enumerate(row)]
+
+
+def _column(categories: Array, value: Any) -> Array:
+    return np.array([value], dtype=object if categories.dtype.kind in "OU" else np.float64)
+
+
+def _ask(encoder: Any, columns: list[Array]) -> Any:
+    """Return what the encoder makes of some columns, or None where it refuses."""
+    names = getattr(encoder, "feature_names_in_", range(len(columns)))
+    frame = pd.DataFrame(
+        {
+            name: pd.Series(values, dtype=object if values.dtype.kind in "OU" else values.dtype)
+            for name, values in zip(names, columns, strict=True)
+        }
+    )
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            return encoder.transform(frame)
+        except ValueError:
+            return None
+
+
+def _dense(answer: Any) -> Array:
+    dense: Array = answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)
+    return dense
 
 
 def _widths(encoder: Any) -> list[int]:
@@ -69,39 +158,6 @@ def _widths(encoder: Any) -> list[int]:
         return [int(width) for width in encoder._n_features_outs]
     several = isinstance(encoder, TargetEncoder) and encoder.target_type_ == "multiclass"
     return [len(encoder.classes_) if several else 1] * len(encoder.categories_)
-
-
-def _ask_for_each(encoder: Any, place: int, where: slice) -> Codes:
-    """Ask for each category of a column, for a missing value, and for one that the encoder does not know."""
-    places: dict[Any, int] = {}
-    rows: list[Array] = []
-    for category in [*encoder.categories_[place].tolist(), np.nan]:
-        key = None if pd.isna(category) else category
-        answer = None if key in places else _ask(encoder, place, category, where)
-        if answer is not None:
-            places[key] = len(rows)
-            rows.append(answer)
-    unknown = _ask(encoder, place, _unknown(encoder.categories_[place]), where)
-    if unknown is None:
-        return Codes(places, np.array(rows), None)
-    return Codes(places, np.array([*rows, unknown]), len(rows))
-
-
-def _ask(encoder: Any, place: int, value: Any, where: slice) -> Array | None:
-    """Return what the encoder makes of one value of one column, or None where it refuses."""
-    row = [categories[0] for categories in encoder.categories_]
-    row[place] = value
-    dtypes = [object if categories.dtype.kind in "OU" else float for categories in encoder.categories_]
-    names = getattr(encoder, "feature_names_in_", None)
-    labels = range(len(row)) if names is None else names
-    frame = pd.DataFrame({n: pd.Series([v], dtype=t) for n, v, t in zip(labels, row, dtypes, strict=True)})
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            answer = encoder.transform(frame.to_numpy() if names is None else frame)
-        except ValueError:
-            return None
-    dense = answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)
-    return np.array(dense[0, where], dtype=np.float64)
 
 
 def _unknown(categories: Array) -> Any:

@@ -8,13 +8,10 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
-from bodega_api.plans.composition import to_matrix
+from bodega_api.plans.matrices import Array, Block, NoPlanError, like, unchecked
 from bodega_api.plans.registry import (
-    Array,
-    Block,
     Method,
     Methods,
-    NoPlanError,
     ask_itself_all,
     plan_methods,
     predictor,
@@ -95,7 +92,7 @@ def plan_stacking(model: Any) -> Methods:
     if isinstance(model, StackingClassifier):
         classes, predict = model.classes_, methods["predict"]
         methods["predict"] = lambda block: classes.take(predict(block))
-    return methods | {"transform": transform}
+    return methods | {"transform": lambda block: unchecked(transform(block))}
 
 
 def _after(transform: Method, method: Method) -> Method:
@@ -109,9 +106,9 @@ def _stack(model: Any) -> Method:
     halves = [name == "predict_proba" and len(model.classes_) == 2 for _, name in asked]
     passes = model.passthrough
 
-    def transform(block: Block) -> Array:
+    def transform(block: Block) -> Block:
         columns = [_columns(method(block), half) for method, half in zip(methods, halves, strict=True)]
-        return np.hstack([*columns, to_matrix(block)] if passes else columns)
+        return like(block, np.hstack([*columns, unchecked(block)])) if passes else np.hstack(columns)
 
     return transform
 

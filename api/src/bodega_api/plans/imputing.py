@@ -1,11 +1,14 @@
 """Filling in what is missing."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.impute import SimpleImputer
 
-from bodega_api.plans.registry import Array, Block, NoPlanError, Transform, transformer
-from bodega_api.plans.tables import Table, Values
+from bodega_api.plans.matrices import FLOATS, Array, AsideError, Block, NoPlanError, checked, dense
+from bodega_api.plans.registry import Transform, transformer
+from bodega_api.plans.tables import Table
 
 
 @transformer(SimpleImputer)
@@ -18,21 +21,34 @@ def plan_simple_imputer(imputer: SimpleImputer) -> Transform:
     if pd.isna(fill).any():
         raise NoPlanError("SimpleImputer leaves out a column that was empty")
     marked = imputer.indicator_.features_ if imputer.add_indicator else None
+    is_text = imputer._fit_dtype.kind == "O"
+    fill = fill if is_text else fill.astype(imputer._fill_dtype, copy=False)
+    # The mean of integers is none; what is most frequent, and what is given, is filled in as it is.
+    dtypes = () if imputer.strategy in ("most_frequent", "constant") else FLOATS
 
     def transform(block: Block) -> Block:
-        if isinstance(block, Table) and any(isinstance(column, list) for column in block.columns.values()):
-            if marked is not None or not all(isinstance(column, list) for column in block.columns.values()):
-                raise NoPlanError("SimpleImputer takes numbers and text together, or marks where text is missing")
-            pairs = zip(block.columns.items(), fill.tolist(), strict=True)
-            return Table({name: _fill(column, value) for (name, column), value in pairs})
-        matrix = block.matrix() if isinstance(block, Table) else block
+        if is_text:
+            return _fill_text(block, fill.tolist(), marked=marked is not None)
+        matrix = checked(dense(block), *dtypes)
+        if matrix.dtype.kind == "b":
+            raise NoPlanError("SimpleImputer takes booleans alone")
+        if imputer.strategy == "constant" and not np.can_cast(imputer._fill_dtype, matrix.dtype, "same_kind"):
+            raise AsideError("integers have no place for the value to fill in")
         filled = fill_matrix(matrix, fill)
         return filled if marked is None else np.hstack([filled, np.isnan(matrix[:, marked])])
 
     return transform
 
 
-def _fill(column: Values, value: object) -> Values:
+def _fill_text(block: Block, fill: list[object], *, marked: bool) -> Table:
+    columns = list(block.columns.items()) if isinstance(block, Table) else []
+    texts = [(name, column) for name, column in columns if isinstance(column, list)]
+    if marked or not texts or len(texts) < len(columns):
+        raise NoPlanError("SimpleImputer takes numbers and text together, or marks where text is missing")
+    return Table({name: _fill(column, value) for (name, column), value in zip(texts, fill, strict=True)})
+
+
+def _fill(column: list[Any], value: object) -> list[Any]:
     return [value if item is None else item for item in column] if None in column else column
 
 

@@ -40,13 +40,13 @@ from sklearn.linear_model import (
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils.extmath import softmax
 
-from bodega_api.plans.composition import to_matrix
-from bodega_api.plans.registry import Array, Block, Method, Methods, finite, predictor
+from bodega_api.plans.matrices import DOUBLE, SINGLE, Array, Block, as_given, checked, finite, like, product
+from bodega_api.plans.registry import Method, Methods, predictor
 
 
 def numbers(block: Block) -> Array:
-    """Return a block as a finite matrix of float64."""
-    return finite(np.asarray(to_matrix(block), dtype=np.float64))
+    """Return a block as a matrix of finite numbers, of whatever dtype: they are multiplied in that of the weights."""
+    return finite(checked(block))
 
 
 @predictor(
@@ -65,7 +65,7 @@ def plan_linear_regressor(model: Any) -> Methods:
 def plan_generalised_regressor(model: Any) -> Methods:
     """Multiply, add, and go back through the link."""
     score, inverse = _score(model), model._base_loss.link.inverse
-    return {"predict": lambda block: inverse(score(block))}
+    return {"predict": lambda block: inverse(score(like(block, checked(block, DOUBLE, SINGLE))))}
 
 
 def _score(model: Any) -> Callable[[Block], Array]:
@@ -73,7 +73,7 @@ def _score(model: Any) -> Callable[[Block], Array]:
     intercept = model.intercept_
 
     def score(block: Block) -> Array:
-        return numbers(block) @ weights + intercept  # type: ignore[no-any-return]
+        return product(block, numbers(block), weights) + intercept  # type: ignore[no-any-return]
 
     return score
 
@@ -153,5 +153,5 @@ def plan_sgd_classifier(model: SGDClassifier) -> Methods:
     decide = decision(model)
     methods: Methods = {"predict": labels(model.classes_, decide), "decision_function": decide}
     if model.loss in ("log_loss", "modified_huber"):
-        methods["predict_proba"] = lambda block: model.predict_proba(numbers(block))
+        methods["predict_proba"] = lambda block: model.predict_proba(as_given(block))
     return methods

@@ -14,27 +14,14 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from bodega_api.plans.matrices import Block, NoPlanError, Sparse, as_given, unchecked
 
-from bodega_api.plans.tables import Table
-
-Array = npt.NDArray[Any]
-Block = Table | Array
 Transform = Callable[[Block], Block]
 Method = Callable[[Block], Any]
 Methods = dict[str, Method]
 
 _transformers: dict[type, Callable[[Any], Transform]] = {}
 _predictors: dict[type, Callable[[Any], Methods]] = {}
-
-
-class NoPlanError(Exception):
-    """There is no plan for a model; the message says why, for people who read a version's details."""
-
-
-class AsideError(Exception):
-    """A plan met something that it was not made for: the model itself shall answer, or refuse."""
 
 
 def transformer(*types: type) -> Callable[[Callable[[Any], Transform]], Callable[[Any], Transform]]:
@@ -72,7 +59,7 @@ def plan_methods(estimator: Any) -> Methods:
         return make(estimator)
     if type(estimator) in _transformers:
         transform = _transformers[type(estimator)](estimator)
-        return {"transform": transform} | ask_itself_all(estimator, but="transform")
+        return {"transform": lambda block: unchecked(transform(block))} | ask_itself_all(estimator, but="transform")
     return ask_itself_all(estimator)
 
 
@@ -87,17 +74,27 @@ def ask_itself(estimator: Any, name: str) -> Method:
 
     def ask(block: Block) -> Any:
         try:
-            answer = method(block.matrix() if isinstance(block, Table) else block)
-        except TypeError as exc:
+            given = as_given(block)
+        except NoPlanError as exc:
             raise NoPlanError(f"{type(estimator).__name__} has no plan for text") from exc
-        return answer.toarray() if hasattr(answer, "toarray") else answer
+        answer = method(given)
+        return Sparse(answer.toarray()) if hasattr(answer, "toarray") else answer
 
     return ask
 
 
 def ask_itself_all(estimator: Any, *, but: str = "") -> Methods:
     """Plan an estimator that has no plan of its own, or all of its methods but one."""
-    return {name: ask_itself(estimator, name) for name in METHODS if name != but and hasattr(estimator, name)}
+    names = [name for name in METHODS if name != but and hasattr(estimator, name)]
+    return {name: _densely(ask_itself(estimator, name)) for name in names}
+
+
+def _densely(method: Method) -> Method:
+    def ask(block: Block) -> Any:
+        answer = method(block)
+        return answer.matrix if isinstance(answer, Sparse) else answer
+
+    return ask
 
 
 def _without_names(estimator: Any) -> Any:
@@ -119,17 +116,3 @@ def refuse_frames(estimator: Any) -> None:
     """Raise NoPlanError for an estimator that was told to answer with DataFrames: what follows may go by the names."""
     if getattr(estimator, "_sklearn_output_config", {}).get("transform", "default") != "default":
         raise NoPlanError(f"{type(estimator).__name__} answers with DataFrames")
-
-
-def bounded(matrix: Array) -> Array:
-    """Return a matrix of finite numbers and gaps; step aside for one with an infinity: something was too large."""
-    if np.isinf(matrix).any():
-        raise AsideError("a value is too large")
-    return matrix
-
-
-def finite(matrix: Array) -> Array:
-    """Return a matrix of finite numbers; step aside for another one, which the model refuses in its own words."""
-    if not np.isfinite(matrix).all():
-        raise AsideError("a value is missing or too large")
-    return matrix

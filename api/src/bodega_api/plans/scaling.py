@@ -20,22 +20,49 @@ from sklearn.feature_selection import (
 )
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from bodega_api.plans.composition import to_matrix
-from bodega_api.plans.registry import Array, Block, NoPlanError, Transform, bounded, finite, transformer
-
-
-def floats(block: Block) -> Array:
-    """Return a block as a matrix of float64 that may be changed."""
-    return np.array(to_matrix(block), dtype=np.float64)
+from bodega_api.plans.matrices import (
+    DOUBLE,
+    FLOATS,
+    SINGLE,
+    Array,
+    Block,
+    NoPlanError,
+    Sparse,
+    bounded,
+    checked,
+    dense,
+    finite,
+    like,
+    product,
+)
+from bodega_api.plans.registry import Transform, transformer
 
 
 def _in_place(change: Callable[[Array], object]) -> Transform:
-    def transform(block: Block) -> Array:
-        matrix = floats(block)
+    """Plan a change of floating point numbers of either length, which stay what they are."""
+
+    def transform(block: Block) -> Block:
+        # An infinity, which the model refuses here, stays one until a step that looks for it.
+        matrix = checked(block, *FLOATS)
+        matrix = matrix.copy() if matrix is block or isinstance(block, Sparse) else matrix
         change(matrix)
-        return matrix
+        return like(block, matrix)
 
     return transform
+
+
+def _scaled_sparsely(change: Transform, shift: Array | None, scale: Array | None) -> Transform:
+    """Plan a scaler whose sparse matrices are multiplied by what others are divided by, and not shifted."""
+    factor = None if scale is None else 1 / scale
+
+    def multiply(matrix: Array) -> None:
+        if shift is not None:
+            raise NoPlanError("a sparse matrix is not shifted")
+        if factor is not None:
+            matrix *= factor
+
+    sparsely = _in_place(multiply)
+    return lambda block: sparsely(block) if isinstance(block, Sparse) else change(block)
 
 
 def _shift_and_scale(shift: Array | None, scale: Array | None) -> Transform:
@@ -45,13 +72,21 @@ def _shift_and_scale(shift: Array | None, scale: Array | None) -> Transform:
         if scale is not None:
             matrix /= scale
 
-    return _in_place(change)
+    return _scaled_sparsely(_in_place(change), shift, scale)
 
 
 @transformer(StandardScaler)
 def plan_standard_scaler(scaler: StandardScaler) -> Transform:
-    """Subtract the mean, divide by the scale."""
-    return _shift_and_scale(scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None)
+    """Subtract the mean, divide by the scale, both rounded to the length of the numbers."""
+    mean, scale = scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None
+
+    def change(matrix: Array) -> None:
+        if mean is not None:
+            matrix -= mean.astype(matrix.dtype, copy=False)
+        if scale is not None:
+            matrix /= scale.astype(matrix.dtype, copy=False)
+
+    return _scaled_sparsely(_in_place(change), mean, scale)
 
 
 @transformer(RobustScaler)
@@ -73,7 +108,8 @@ def plan_min_max_scaler(scaler: MinMaxScaler) -> Transform:
             bounded(matrix)  # clipping would hide what overflowed
             np.clip(matrix, *limits, out=matrix)
 
-    return _in_place(change)
+    in_place = _in_place(change)
+    return lambda block: in_place(dense(block))
 
 
 @transformer(MaxAbsScaler)
@@ -92,9 +128,9 @@ def plan_selector(selector: Any) -> Transform:
     """Take some of the columns."""
     places = np.flatnonzero(selector.get_support())
 
-    def transform(block: Block) -> Array:
+    def transform(block: Block) -> Block:
         # Before it selects it looks at all, and refuses what is not a number.
-        return finite(np.asarray(to_matrix(block), dtype=np.float64))[:, places]
+        return like(block, finite(checked(block))[:, places])
 
     return transform
 
@@ -104,11 +140,11 @@ def plan_pca(pca: PCA) -> Transform:
     """Project on the components, in the order of operations of scikit-learn."""
     components = pca.components_
     shift = np.reshape(pca.mean_, (1, -1)) @ components.T
-    least = np.finfo(np.float64).eps
-    scale = np.maximum(np.sqrt(pca.explained_variance_), least) if pca.whiten else None
+    deviation = np.sqrt(pca.explained_variance_)
+    scale = np.maximum(deviation, np.finfo(deviation.dtype).eps) if pca.whiten else None
 
     def transform(block: Block) -> Array:
-        projected: Array = floats(block) @ components.T
+        projected: Array = product(block, finite(checked(block, DOUBLE, SINGLE)), components.T)
         projected -= shift
         if scale is not None:
             projected /= scale
@@ -121,4 +157,4 @@ def plan_pca(pca: PCA) -> Transform:
 def plan_truncated_svd(svd: TruncatedSVD) -> Transform:
     """Project on the components."""
     components = svd.components_
-    return lambda block: np.asarray(to_matrix(block), dtype=np.float64) @ components.T
+    return lambda block: product(block, finite(checked(block)), components.T)

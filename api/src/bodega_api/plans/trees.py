@@ -15,13 +15,13 @@ from sklearn.ensemble import (
 from sklearn.ensemble._gradient_boosting import predict_stages
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
-from bodega_api.plans.composition import to_matrix
-from bodega_api.plans.registry import Array, Block, Method, Methods, NoPlanError, bounded, finite, predictor
+from bodega_api.plans.matrices import SINGLE, Array, Block, NoPlanError, bounded, checked, finite
+from bodega_api.plans.registry import Method, Methods, predictor
 
 
 def singles(block: Block, *, gaps: bool) -> Array:
     """Return a block as the trees take it: float32 in C order; step aside for NaN, unless the tree allows gaps."""
-    matrix = np.ascontiguousarray(to_matrix(block), dtype=np.float32)
+    matrix = np.ascontiguousarray(checked(block, SINGLE))
     return bounded(matrix) if gaps else finite(matrix)
 
 
