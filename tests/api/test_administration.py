@@ -5,12 +5,14 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from bodega_api.app import create_app
+from bodega_api.guesses import Guesses
 from bodega_db import migrate
 from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.errors import SettingsError
@@ -52,12 +54,18 @@ def name_of(value: Any) -> str | None:
     return f"{value[0]} {value[1]}" if isinstance(value, tuple) else None
 
 
+def write_token(path: Path, content: str) -> Path:
+    """Write a token as its page says: for nobody else."""
+    path.touch(0o600)
+    path.write_text(content)
+    return path
+
+
 @pytest.fixture
 def token_file(tmp_path: Path) -> Path:
     """A file with the token, and the line break that every editor leaves behind."""
     path = tmp_path / "token"
-    path.write_text(f"{TOKEN}\n")
-    return path
+    return write_token(path, f"{TOKEN}\n")
 
 
 @pytest.fixture
@@ -96,7 +104,7 @@ def standing(
 ) -> Iterator[tuple[Api, ModelStore]]:
     """An API that takes writes, over a catalog that none of the refused ones may change."""
     folder = tmp_path_factory.mktemp("standing")
-    (folder / "token").write_text(TOKEN)
+    write_token(folder / "token", TOKEN)
     settings = Settings.read(
         database_url=create_database(postgres_url, "standing", template),
         models=folder / "models",
@@ -104,6 +112,7 @@ def standing(
         max_body_bytes=100_000,
     )
     with closing(ModelStore.connect(settings)) as store, running_api(settings) as api:
+        api.app.state.guesses = Guesses(clock=count().__next__)  # a second passes from one wrong token to the next
         yield api, fill(store)
 
 
@@ -380,6 +389,23 @@ def test_the_token_is_read_once(catalog: ModelStore, admin: Api, token_file: Pat
     assert send(admin, "POST", f"{VERSION}/1/promote").status_code == 200
 
 
+EASY_TO_GUESS = [
+    *("changemechangemechangeme", "CHANGEME_CHANGEME_CHANGEME", "replace-this-with-a-random-token", "x" * 64),
+    *(
+        "passwordpasswordpassword",
+        "my-super-secret-admin-token",
+        "bodega-admin-token-2026",
+        "qwertyuiopasdfghjklzxcvbnm",
+    ),
+    *(
+        "0123456789abcdef0123456789abcdef",
+        "abcdefghijklmnopqrstuvwxyz",
+        "00000000000000000000001",
+        "correcthorsebatterystaple",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
@@ -392,6 +418,7 @@ def test_the_token_is_read_once(catalog: ModelStore, admin: Api, token_file: Pat
         (b"two words of a long token", "holds a space, a line break or something else than ASCII"),
         (b"first-line-of-a-token\nsecond-line", "holds a space, a line break or something else than ASCII"),
         (TOKEN.encode("utf-16"), "holds a space, a line break or something else than ASCII"),
+        *((token.encode(), "holds a token that is easy to guess") for token in EASY_TO_GUESS),
         ("sehr-geheimer-Schlüssel".encode(), "holds a space, a line break or something else than ASCII"),
     ],
 )
@@ -401,6 +428,7 @@ def test_a_token_that_protects_nothing_refuses_the_start(
     """A file without a token that is hard to guess, and that a header can carry, ends the start and is named."""
     path = tmp_path / "token"
     if content is not None:
+        path.touch(0o600)
         path.write_bytes(content)
 
     with pytest.raises(SettingsError) as refused:
@@ -421,11 +449,11 @@ def test_a_folder_for_a_token_refuses_the_start(make_settings: Callable[..., Set
 
 def test_twenty_characters_are_enough(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
     """The shortest token that is taken has twenty characters."""
-    (tmp_path / "token").write_text("01234567890123456789\n")
+    write_token(tmp_path / "token", "27fa01c93e5b86d4712c\n")
 
     app = create_app(make_settings(admin_token_file=tmp_path / "token"))
 
-    assert app.state.token.matches("01234567890123456789")
+    assert app.state.token.matches("27fa01c93e5b86d4712c")
 
 
 @pytest.mark.parametrize("url", ["", "penguins", "sqlite:///catalog.db"])

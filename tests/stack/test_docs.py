@@ -86,7 +86,8 @@ class Notebook:
 @pytest.fixture
 def api(start_api: Callable[..., Api], tmp_path: Path) -> Api:
     """An API that takes changes with the token in the reader's folder."""
-    (tmp_path / "admin-token").write_text("the-token-of-the-documents")
+    (tmp_path / "admin-token").touch(0o600)
+    (tmp_path / "admin-token").write_text("hz8mKq2vWc5tRb7xNf4j")
     return start_api(admin_token_file=tmp_path / "admin-token")
 
 

@@ -6,11 +6,16 @@ whose lines would take longer than their answers: `/metrics` counts them.
 
 import logging
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from starlette.types import Message, Scope, Send
 
+from bodega_api.dependencies import PARAMETERS
+
 PROBES = ("/healthz", "/readyz", "/metrics")
+LEFT_OUT = "[left-out]"  # nothing that a query holds unless it was meant to look like this
+LONGEST_QUERY = 2000
+KEPT = "=+%:,;@/?!$'()*-._~<>"
 log = logging.getLogger(__name__)
 
 
@@ -32,5 +37,16 @@ def is_worth_a_line(path: str, status: int) -> bool:
 
 def _described(scope: Scope) -> tuple[str, str, str, str]:
     host, port = scope.get("client") or ("", 0)
-    query = f"?{scope['query_string'].decode('ascii', 'replace')}" if scope["query_string"] else ""
+    query = f"?{described_query(scope['query_string'])}" if scope["query_string"] else ""
     return f"{host}:{port}", scope["method"], quote(scope["path"]) + query, scope["http_version"]
+
+
+def described_query(query: bytes) -> str:
+    """Return a query without what no request takes, which may be a token that was put there by mistake."""
+    parts = query[:LONGEST_QUERY].decode("ascii", "replace").split("&")
+    return "&".join(quote(part, safe=KEPT) if _is_known(part) else LEFT_OUT for part in parts)
+
+
+def _is_known(part: str) -> bool:
+    name, equals, _ = part.partition("=")
+    return bool(equals) and unquote_plus(name) in PARAMETERS

@@ -25,6 +25,7 @@ from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
+from bodega_api.guesses import Guesses
 from bodega_api.hosts import Hosts
 from bodega_api.inspection import Inspection
 from bodega_api.loaded import LoadedVersions
@@ -189,7 +190,7 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:
-        app.state.token = token
+        app.state.token, app.state.guesses = token, Guesses(settings.workers)
         app.state.writing_store = writing_store
         app.include_router(administration.router)
     app.hosts = hosts

@@ -116,11 +116,16 @@ def reading() -> Iterator[None]:
         raise BodyError("The body ended before its announced length") from None
 
 
+PARAMETERS: set[str] = set()  # the names of all that some request takes
+
+
 def only_parameters(*names: str) -> Callable[[Request], Awaitable[None]]:
     """Make a dependency that refuses other query parameters, and any that comes twice.
 
     A misspelt ?verison=3 would otherwise be answered by another version without a word.
     """
+
+    PARAMETERS.update(names)
 
     async def check(request: Request) -> None:
         for name, count in Counter(key for key, _ in request.query_params.multi_items()).items():

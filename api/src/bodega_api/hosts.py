@@ -1,8 +1,7 @@
 """The names that the API answers to, in the header Host and in an absolute target.
 
 A page on the web may let its own name lead to an address of this machine or this network (DNS rebinding). For the
-browser the API is then a part of that page, which could read all of it. The name in the request is the page's, which
-tells.
+browser the API is then a part of that page, which could read all of it. But each request names the host of its page.
 """
 
 import re

@@ -131,6 +131,16 @@ class UnauthorizedError(errors.BodegaError):
     hint = "Send the header Authorization: Bearer TOKEN."
 
 
+class TooManyGuessesError(errors.BodegaError):
+    """So many wrong tokens were sent that this one was not looked at."""
+
+    hint = "Send the token again after as many seconds as the header Retry-After says."
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 # An error is looked up by its class, else by the nearest of its bases.
 PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     BodyError: Kind(400, "body", "The body cannot be read"),
@@ -184,6 +194,7 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     errors.DeserialiseError: Kind(503, "artifact-unreadable", "The artifact cannot be loaded"),
     errors.ArchiveError: Kind(503, "archive", "The archive is not as it should be"),
     errors.LoadEndedError: Kind(503, "load-ended", "Loading the artifact was ended"),
+    TooManyGuessesError: Kind(429, "too-many-guesses", "Too many wrong tokens"),
     PredictionTimeoutError: Kind(504, "prediction-timeout", "The model did not answer in time"),
     ModelHangsError: Kind(503, "model-hangs", "The model hangs"),
     ModelBusyError: Kind(503, "model-busy", "Too many predictions wait"),
@@ -251,6 +262,8 @@ def answer_error(error: errors.BodegaError) -> Response:
     response = problem(kind, error.message, error.advice, **extra)
     if isinstance(error, ContentCodingError):
         response.headers["Accept-Encoding"] = "gzip, deflate, identity"
+    if isinstance(error, TooManyGuessesError):
+        response.headers["Retry-After"] = str(error.seconds)
     return response
 
 
