@@ -20,12 +20,14 @@ from bodega_api.dependencies import Loaded, ModelName, Reference, Store, only_pa
 from bodega_api.loaded import key_of
 from bodega_api.models import get_model
 from bodega_api.orders import (
+    NEEDED,
     Actor,
     AliasTarget,
-    Description,
+    ModelDescription,
     Order,
     Promotion,
     Reason,
+    ReasonedOrder,
     Retention,
     Rollback,
     Words,
@@ -77,7 +79,9 @@ Writing = Annotated[ModelStore, Depends(get_writing_store)]
 # --- moves -------------------------------------------------------------------------------------------------
 
 
-@router.post(f"{VERSION}/promote", dependencies=NOTHING_ELSE, openapi_extra=described(Promotion))
+@router.post(
+    f"{VERSION}/promote", dependencies=NOTHING_ELSE, openapi_extra=described(Promotion), operation_id="promote_version"
+)
 def promote(
     store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Promotion, Depends(ordered(Promotion))]
 ) -> VersionDetail:
@@ -85,7 +89,12 @@ def promote(
     return _told(store.promote(reference, reason=order.reason, force=order.force, actor=order.by), loaded)
 
 
-@router.post("/models/{name}/rollback", dependencies=NOTHING_ELSE, openapi_extra=described(Rollback))
+@router.post(
+    "/models/{name}/rollback",
+    dependencies=NOTHING_ELSE,
+    openapi_extra=described(Rollback),
+    operation_id="roll_back_model",
+)
 def roll_back(
     store: Writing, loaded: Loaded, name: ModelName, order: Annotated[Rollback, Depends(ordered(Rollback))]
 ) -> VersionDetail:
@@ -93,7 +102,9 @@ def roll_back(
     return _told(store.rollback(name, to=order.to, reason=order.reason, actor=order.by), loaded)
 
 
-@router.post(f"{VERSION}/archive", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+@router.post(
+    f"{VERSION}/archive", dependencies=NOTHING_ELSE, openapi_extra=described(Order), operation_id="archive_version"
+)
 def archive(
     store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
@@ -101,7 +112,12 @@ def archive(
     return _told(store.archive(reference, reason=order.reason, actor=order.by), loaded)
 
 
-@router.post(f"{VERSION}/quarantine", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+@router.post(
+    f"{VERSION}/quarantine",
+    dependencies=NOTHING_ELSE,
+    openapi_extra=described(ReasonedOrder),
+    operation_id="quarantine_version",
+)
 def quarantine(
     store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
@@ -109,7 +125,12 @@ def quarantine(
     return _told(store.quarantine(reference, reason=order.reason or "", actor=order.by), loaded)
 
 
-@router.post(f"{VERSION}/release", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+@router.post(
+    f"{VERSION}/release",
+    dependencies=NOTHING_ELSE,
+    openapi_extra=described(ReasonedOrder),
+    operation_id="release_version",
+)
 def release(
     store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
@@ -124,7 +145,7 @@ def _told(version: Version, loaded: Loaded) -> VersionDetail:
 # --- words -------------------------------------------------------------------------------------------------
 
 
-@router.patch(VERSION, dependencies=NOTHING_ELSE, openapi_extra=described(Words))
+@router.patch(VERSION, dependencies=NOTHING_ELSE, openapi_extra=described(Words), operation_id="update_version")
 def describe(
     store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Words, Depends(ordered(Words))]
 ) -> VersionDetail:
@@ -133,13 +154,15 @@ def describe(
     return _told(version, loaded)
 
 
-@router.patch("/models/{name}", dependencies=NOTHING_ELSE, openapi_extra=described(Description))
+@router.patch(
+    "/models/{name}", dependencies=NOTHING_ELSE, openapi_extra=described(ModelDescription), operation_id="update_model"
+)
 def describe_model(
     store: Writing,
     reading: Store,
     loaded: Loaded,
     name: ModelName,
-    order: Annotated[Description, Depends(ordered(Description))],
+    order: Annotated[ModelDescription, Depends(ordered(ModelDescription))],
 ) -> ModelAnswer:
     """Say what a model is for."""
     store.describe_model(name, order.description, reason=order.reason, actor=order.by)
@@ -149,7 +172,7 @@ def describe_model(
 # --- aliases -----------------------------------------------------------------------------------------------
 
 
-@router.put(ALIAS, dependencies=NOTHING_ELSE, openapi_extra=described(AliasTarget))
+@router.put(ALIAS, dependencies=NOTHING_ELSE, openapi_extra=described(AliasTarget), operation_id="set_alias")
 def set_alias(
     store: Writing, name: ModelName, alias: str, order: Annotated[AliasTarget, Depends(ordered(AliasTarget))]
 ) -> AliasList:
@@ -158,7 +181,7 @@ def set_alias(
     return alias_list(store, name)
 
 
-@router.delete(ALIAS, status_code=204, dependencies=SAID)
+@router.delete(ALIAS, status_code=204, dependencies=SAID, operation_id="remove_alias")
 def remove_alias(
     store: Writing,
     name: ModelName,
@@ -170,7 +193,9 @@ def remove_alias(
     store.remove_alias(name, alias, reason=reason, actor=recorded(actor))
 
 
-@router.post(f"{ALIAS}/protect", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+@router.post(
+    f"{ALIAS}/protect", dependencies=NOTHING_ELSE, openapi_extra=described(Order), operation_id="protect_alias"
+)
 def protect_alias(
     store: Writing, name: ModelName, alias: str, order: Annotated[Order, Depends(ordered(Order))]
 ) -> AliasList:
@@ -179,7 +204,9 @@ def protect_alias(
     return alias_list(store, name)
 
 
-@router.post(f"{ALIAS}/unprotect", dependencies=NOTHING_ELSE, openapi_extra=described(Order))
+@router.post(
+    f"{ALIAS}/unprotect", dependencies=NOTHING_ELSE, openapi_extra=described(Order), operation_id="unprotect_alias"
+)
 def unprotect_alias(
     store: Writing, name: ModelName, alias: str, order: Annotated[Order, Depends(ordered(Order))]
 ) -> AliasList:
@@ -191,7 +218,9 @@ def unprotect_alias(
 # --- leaving -----------------------------------------------------------------------------------------------
 
 
-@router.delete(VERSION, status_code=204, dependencies=SAID)
+@router.delete(
+    VERSION, status_code=204, dependencies=SAID, operation_id="delete_version", openapi_extra={NEEDED: ["reason"]}
+)
 def delete(
     store: Writing,
     reference: Reference,
@@ -202,7 +231,9 @@ def delete(
     store.delete(reference, reason=reason or "", actor=recorded(actor))
 
 
-@router.post("/models/{name}/prune", dependencies=NOTHING_ELSE, openapi_extra=described(Retention))
+@router.post(
+    "/models/{name}/prune", dependencies=NOTHING_ELSE, openapi_extra=described(Retention), operation_id="prune_model"
+)
 def prune(store: Writing, name: ModelName, order: Annotated[Retention, Depends(ordered(Retention))]) -> PruneAnswer:
     """Delete the archived versions except the newest ones; what an alias names or a rollback leads to stays."""
     gone = store.prune(

@@ -1,7 +1,7 @@
 """What the API answers, as types: the source of the OpenAPI document, and records turned into them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from bodega_db.fields import Fields
@@ -92,6 +92,27 @@ class VersionDetail(VersionAnswer):
     )
 
 
+# What JSON has for a value of a column or of an answer; null is a missing value.
+Scalar = bool | int | float | str | None
+Prediction = Scalar | list[Any]  # of lists too deep generators of clients make no valid code
+
+
+class PredictionRows(BaseModel):
+    """Rows to predict for, each with a value for every column."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: Annotated[list[Annotated[dict[str, Scalar], Field(min_length=1)]], Field(min_length=1)]
+
+
+class PredictionColumns(BaseModel):
+    """Columns to predict for, each with as many values as there are rows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    columns: Annotated[dict[str, Annotated[list[Scalar], Field(min_length=1)]], Field(min_length=1)]
+
+
 class PredictionAnswer(BaseModel):
     """Predictions, one for each row, and the version they come from."""
 
@@ -100,8 +121,10 @@ class PredictionAnswer(BaseModel):
     sha256: str
     chosen: str = Field(description="why this version answers")
     output: str = Field(description="the method of the model that answered")
-    predictions: list[Any]
-    classes: list[Any] | None = Field(default=None, description="the label behind each number, in order")
+    predictions: list[Prediction] = Field(description="one for each row: a value, or a list of values")
+    classes: list[Scalar | list[Any]] | None = Field(
+        default=None, description="the label behind each number, in order; of several targets a list each"
+    )
     columns: list[str] | None = Field(default=None, description="names of the columns that transform answers")
     warnings: list[str] | None = Field(default=None, description="input that was answered but deserves a look")
 

@@ -195,7 +195,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(administration.router)
     app.hosts = hosts
     app.fast_path = FastPath(app, hosts)
-    add_documentation(app)
+    add_documentation(app, store)
     install_problem_handlers(app)
     return app
 

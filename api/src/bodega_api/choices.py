@@ -55,7 +55,7 @@ class DifferenceAnswer(BaseModel):
     same_bytes: bool
 
 
-@router.get("/resolve", dependencies=[Depends(only_parameters("model", "version"))])
+@router.get("/resolve", dependencies=[Depends(only_parameters("model", "version"))], operation_id="resolve_version")
 def resolve(
     store: Store,
     model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
@@ -74,7 +74,7 @@ def resolve(
     )
 
 
-@router.get("/models/{name}/aliases", dependencies=[Depends(only_parameters())])
+@router.get("/models/{name}/aliases", dependencies=[Depends(only_parameters())], operation_id="list_aliases")
 def list_aliases(store: Store, name: ModelName) -> AliasList:
     """List the aliases of a model."""
     return alias_list(store, name)
@@ -85,7 +85,9 @@ def alias_list(store: ModelStore, name: str) -> AliasList:
     return AliasList(aliases=store.aliases(name), protected=store.protected_aliases(name))
 
 
-@router.get("/models/{name}/diff", dependencies=[Depends(only_parameters("before", "after"))])
+@router.get(
+    "/models/{name}/diff", dependencies=[Depends(only_parameters("before", "after"))], operation_id="compare_versions"
+)
 def diff(
     store: Store,
     name: ModelName,

@@ -8,13 +8,13 @@ from bodega_api.dependencies import Choices, Inspected, Loaded, ModelCalls, Stor
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 
 
-@router.get("/healthz", response_model_exclude_none=True)
+@router.get("/healthz", response_model_exclude_none=True, operation_id="check_health")
 def live() -> HealthAnswer:
     """Say that the process answers; it asks nobody else."""
     return HealthAnswer(status="alive")
 
 
-@router.get("/readyz", responses={"503": {"model": ProblemAnswer}})
+@router.get("/readyz", responses={"503": {"model": ProblemAnswer}}, operation_id="check_readiness")
 def ready(
     store: Store, routes: Choices, loaded: Loaded, calls: ModelCalls, warming: Warm, inspection: Inspected
 ) -> HealthAnswer:

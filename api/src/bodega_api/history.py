@@ -72,7 +72,9 @@ class AsOfAnswer(BaseModel):
     held_by: HolderAnswer | None
 
 
-@router.get("/models/{name}/history", dependencies=[Depends(only_parameters("limit", "before"))])
+@router.get(
+    "/models/{name}/history", dependencies=[Depends(only_parameters("limit", "before"))], operation_id="list_history"
+)
 def list_history(
     store: Store,
     name: ModelName,
@@ -85,7 +87,9 @@ def list_history(
     return EventList(events=[EventAnswer.of(event) for event in page], next=page[-1].id if len(found) > limit else None)
 
 
-@router.get("/models/{name}/as-of", dependencies=[Depends(only_parameters("moment", "alias"))])
+@router.get(
+    "/models/{name}/as-of", dependencies=[Depends(only_parameters("moment", "alias"))], operation_id="get_holder"
+)
 def get_as_of(
     store: Store,
     name: ModelName,

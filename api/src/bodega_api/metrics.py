@@ -113,7 +113,12 @@ def make_registry(own: Collector, siblings: Siblings) -> CollectorRegistry:
     return registry
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}},
+    operation_id="get_metrics",
+)
 def metrics(request: Request) -> Response:
     """Tell Prometheus how this process is, and the workers beside it."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)

@@ -27,7 +27,12 @@ router = APIRouter(tags=["catalog"], responses={"4XX": {"model": ProblemAnswer},
 PARAMETERS = ("model", "filter", "text", "order", "fields", "after", "limit")
 
 
-@router.get("/models", dependencies=[Depends(only_parameters(*PARAMETERS))], responses={"200": {"model": VersionList}})
+@router.get(
+    "/models",
+    dependencies=[Depends(only_parameters(*PARAMETERS))],
+    responses={"200": {"model": VersionList}},
+    operation_id="list_models",
+)
 def list_versions(
     store: Store,
     loaded: Loaded,
@@ -47,14 +52,14 @@ def list_versions(
     return list_response(page, loaded, chosen)
 
 
-@router.get("/models/{name}", dependencies=[Depends(only_parameters())])
+@router.get("/models/{name}", dependencies=[Depends(only_parameters())], operation_id="get_model")
 def get_model(store: Store, loaded: Loaded, name: str) -> ModelAnswer:
     """Return a model with its newest versions."""
     versions = store.versions(name, limit=MOST_PER_PAGE)
     return model_answer(store.model(name), [version_answer(version, loaded.failure(version)) for version in versions])
 
 
-@router.get("/models/{name}/versions/{number}", dependencies=[Depends(only_parameters())])
+@router.get("/models/{name}/versions/{number}", dependencies=[Depends(only_parameters())], operation_id="get_version")
 def get_version(
     store: Store, loaded: Loaded, name: str, number: Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]
 ) -> VersionDetail:

@@ -15,6 +15,7 @@ from bodega_api.problems import BodyError, BodyTooLargeError
 
 WRITER = "admin token"
 LONGEST_ACTOR = 200
+NEEDED = "x-needed"  # in the description of an operation: parameters that it is refused without
 HINT = "Send one JSON object, or nothing; /docs lists its keys."
 
 
@@ -50,8 +51,21 @@ class Order(BaseModel):
         return recorded(self.actor)
 
 
+class ReasonedOrder(Order):
+    """A change that needs a reason: how it is described. (Without one, the verb itself refuses it, and says why.)"""
+
+    reason: Annotated[str, Field(min_length=1, description="why; kept in the history")]
+
+
 class Promotion(Order):
     """Put a version into production."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"force": {"const": True}}, "required": ["force"]},
+            "then": {"required": ["reason"], "properties": {"reason": {"type": "string", "minLength": 1}}},
+        }
+    )
 
     force: bool = Field(default=False, description="also where present callers would break; needs a reason")
 
@@ -82,7 +96,7 @@ class Words(Order):
         return self.note or "" if "note" in self.model_fields_set else None
 
 
-class Description(Order):
+class ModelDescription(Order):
     """Say what a model is for."""
 
     description: str | None = Field(description="null takes it away")

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from bodega_api.answers import PredictionAnswer, ProblemAnswer
+from bodega_api.answers import PredictionAnswer, PredictionColumns, PredictionRows, ProblemAnswer
 from bodega_api.asking import Asked, Document, Table, understand_document, understand_table
 from bodega_api.dependencies import (
     AppSettings,
@@ -46,20 +46,8 @@ BODY = {
         "application/json": {
             "schema": {
                 "oneOf": [
-                    {
-                        "type": "object",
-                        "required": ["rows"],
-                        "additionalProperties": False,
-                        "properties": {"rows": {"type": "array", "minItems": 1, "items": {"type": "object"}}},
-                    },
-                    {
-                        "type": "object",
-                        "required": ["columns"],
-                        "additionalProperties": False,
-                        "properties": {
-                            "columns": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}}
-                        },
-                    },
+                    PredictionRows.model_json_schema(),
+                    PredictionColumns.model_json_schema(),
                 ]
             }
         },
@@ -148,6 +136,7 @@ router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswe
     },
     description=DESCRIPTION,
     openapi_extra={"requestBody": BODY},
+    operation_id="predict",
 )
 async def predict(
     request: Request,
