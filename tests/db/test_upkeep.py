@@ -512,12 +512,15 @@ def test_an_older_backup_gets_back_what_it_lacks(
 def test_a_number_that_was_given_out_again_keeps_both(
     penguins: ModelStore, postgres_url: str, database_url: str, volume: Path
 ) -> None:
-    """Whoever goes on after an older backup without a rebuild loses no bytes: they are told, and not collected."""
+    """Where a program of old went on after an older backup, no bytes are lost: they are told, and not collected."""
     penguins.close()  # Postgres copies no database that somebody uses
     url = create_database(postgres_url, f"forked_of_{name_of(database_url)}", name_of(database_url))
     lost = register(penguins, 8.0)
     with closing(ModelStore.connect(Settings.read(database_url=url, models=volume))) as older:
+        manifest = older.manifests.path("penguins", 4)
+        kept = manifest.rename(volume / "kept")  # which that program did not look at
         assert register(older, 9.0).number == 4
+        kept.rename(manifest.with_name("4.0123abcd.json"))  # as it kept the one of the lost version
         assert older.gc(grace=NOW, apply=True).forgotten == ["penguins@4"]
         (refused,) = older.rebuild(apply=True).refused
 
