@@ -14,7 +14,14 @@ Answer = tuple[int, dict[str, str], bytes]
 def connected(api: Api) -> Iterator[socket.socket]:
     """Connect to the API."""
     host, port = api.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with at(host, int(port)) as connection:
+        yield connection
+
+
+@contextmanager
+def at(host: str, port: int) -> Iterator[socket.socket]:
+    """Connect to an address."""
+    with socket.create_connection((host, port), timeout=30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield connection
 
@@ -29,6 +36,7 @@ def receive(connection: socket.socket, count: int) -> list[Answer]:
         headers = {}
         while (each := file.readline().rstrip()) != b"":
             name, _, value = each.decode().partition(": ")
+            name = name.lower()
             assert name not in headers
             headers[name] = value
         body = _chunks(file) if "transfer-encoding" in headers else file.read(int(headers["content-length"]))
