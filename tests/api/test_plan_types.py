@@ -92,7 +92,7 @@ def target(X: pd.DataFrame) -> Any:
 def two_ways(model: Any, X: Any) -> tuple[Runner, Any, Any]:
     """Return a fitted model's runner, its plan that was not checked, and its golden rows."""
     signature, golden = learn(model, X[:40])
-    runner = Runner(model, signature, 0)
+    runner = Runner(model, signature, 0, golden)
     return runner, compile_plan(model, signature), golden
 
 

@@ -187,7 +187,7 @@ def test_a_difference_in_one_column_of_many_at_its_extreme_is_found() -> None:
     X = pd.DataFrame(np.random.default_rng(1).normal(size=(60, 300)), columns=[f"c{place}" for place in range(300)])
     model = LinearRegression().fit(X, X["c7"])
     signature, golden = learn(model, X[:20])
-    runner, plan = Runner(model, signature, 0), compile_plan(model, signature)
+    runner, plan = Runner(model, signature, 0, golden), compile_plan(model, signature)
 
     def tamper(block: Any) -> Any:
         answers = plan.methods["predict"](block)
