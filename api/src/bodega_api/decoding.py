@@ -88,13 +88,14 @@ def _type(column: Column) -> Any:
     types: dict[Kind, Callable[[Column], Any]] = {
         Kind.STRING: _text,
         Kind.CATEGORY: _text,
-        Kind.BOOLEAN: lambda _: bool,
+        Kind.BOOLEAN: _boolean,
         Kind.NUMBER: _number,
         Kind.INTEGER: _integer,
     }
     make = types.get(column.kind)
     found = None if make is None else make(column)
-    return found | None if found is not None and column.nullable else found
+    # A null that is answered as an unknown category is warned of, which the long way does.
+    return found | None if found is not None and column.nullable and not column.null_is_unknown else found
 
 
 def _text(column: Column) -> Any:
@@ -104,12 +105,22 @@ def _text(column: Column) -> Any:
     return Literal[tuple(known)] if all(isinstance(value, str) for value in known) else None
 
 
+def _boolean(column: Column) -> Any:
+    return bool if column.categories is None or {True, False} <= set(column.categories) else None
+
+
 def _number(column: Column) -> Any:
+    if column.categories is not None:  # an unknown one is warned of or refused, which the long way does
+        return None
     # Beyond 2^53 a number in JSON may not be the one that is meant: the long way looks at its digits.
     return Annotated[float, Meta(gt=-EXACT_FLOAT, lt=EXACT_FLOAT)] if column.dtype in FLOATS else None
 
 
 def _integer(column: Column) -> Any:
+    known = column.categories
+    if known is not None:
+        exact = all(type(value) is int and abs(value) < EXACT_FLOAT for value in known)
+        return Literal[tuple(known)] if exact else None
     lowest, highest = integer_bounds(column)
     if column.nullable:  # beside a gap it is a float
         lowest, highest = max(lowest, 1 - EXACT_FLOAT), min(highest, EXACT_FLOAT - 1)

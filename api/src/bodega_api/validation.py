@@ -200,14 +200,16 @@ def _check_null(column: Column) -> Any:
 
 def _check_categories(column: Column, values: Sequence[Any], report: Report) -> None:
     known = set(column.categories or ())
-    unknown = [place for place, value in enumerate(values) if value is not None and value not in known]
-    if not unknown:
-        return
-    if column.accepts_unknown:
+    unknown = [
+        place for place, value in enumerate(values) if (column.null_is_unknown if value is None else value not in known)
+    ]
+    if not column.accepts_unknown:
+        for place in unknown:
+            if values[place] is not None:
+                report.add(f"is not one of the {len(known)} categories the model knows", column.name, place)
+        unknown = [place for place in unknown if values[place] is None]
+    if unknown:
         report.add_unknown(column.name, len(unknown), unknown[0])
-        return
-    for place in unknown:
-        report.add(f"is not one of the {len(known)} categories the model knows", column.name, place)
 
 
 def value_kind(column: Column) -> Kind:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bodega_db.foreign import has, known, members, read, type_name
 from bodega_db.signature import Scalar
+from bodega_db.tracing import is_encoder, nulls_of
 
 Names = Sequence[str]
 Found = tuple[str, tuple[Scalar, ...]]
@@ -33,6 +34,16 @@ def known_categories(model: Any, names: Names) -> dict[str, tuple[Scalar, ...]]:
     for part, columns in _walk(model, names):
         for name, values in known(partial(_encoder, part, columns), []):
             found[name] = values if name not in found else _in_both(found[name], values)
+    return found
+
+
+def known_nulls(model: Any, names: Names) -> dict[str, set[str]]:
+    """Return which missing values the encoders of a fitted model know as categories, by input column."""
+    found: dict[str, set[str]] = {}
+    for part, columns in _walk(model, names):
+        if is_encoder(read(part, "__dict__", {})) and len(part.categories_) == len(columns):
+            for name, categories in zip(columns, part.categories_, strict=True):
+                found.setdefault(name, set()).update(nulls_of(categories))
     return found
 
 

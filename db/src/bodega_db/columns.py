@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import MAXYEAR, MINYEAR
 from functools import cache
 from typing import Any
@@ -106,10 +107,35 @@ def _null(kind: Kind, series: "pd.Series[Any]") -> str:
     if kind is Kind.DATETIME:
         return "nat"
     if series.dtype == object:
-        return "none" if any(value is None for value in series) else "nan"
-    return (
-        "na" if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) and series.dtype.na_value is pd.NA else "nan"
-    )
+        return next((null for null in ("none", "nan", "na", "nat") if null in nulls_in(series)), "nan")
+    return _null_of(series.dtype)
+
+
+def _null_of(dtype: Any) -> str:
+    return "na" if isinstance(dtype, pd.api.extensions.ExtensionDtype) and dtype.na_value is pd.NA else "nan"
+
+
+# --- missing values --------------------------------------------------------------------------------------
+
+
+def nulls_in(series: "pd.Series[Any]") -> set[str]:
+    """Return which missing values a column holds: only one of objects can hold several."""
+    return {null_kind(value) for value in series[series.isna()]}
+
+
+def null_kind(value: Any) -> str:
+    """Return the name that the signature gives to a missing value."""
+    return next((name for name, null in NULLS.items() if value is null), "nan")
+
+
+def writing(column: Column, null: str) -> Column:
+    """Return a column that writes its missing values so; one of objects, where its dtype has no such value."""
+    if column.dtype == "object" or null == column.null:
+        return replace(column, null=null)
+    dtype = pandas_types.pandas_dtype(column.dtype)
+    if null == _null_of(dtype) or (null == "none" and dtype == bool):  # which becomes one of objects beside a gap
+        return replace(column, null=null)
+    return replace(column, null=null, dtype="object", ordered=False)
 
 
 # --- to JSON ---------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from bodega_db.errors import (
 )
 from bodega_db.foreign import asking, cause, has, known, members, part_of, type_name
 from bodega_db.inputs import build_input, read_example
+from bodega_db.missing import settle_nulls
 from bodega_db.outputs import METHODS, call, describe_output, same_answer
 from bodega_db.questions import taken
 from bodega_db.records import Golden
@@ -49,12 +50,15 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
         signature = Signature(
             found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
         )
-        _check_round_trip(model, signature, wire, answers)
+        signature = replace(signature, columns=_with_categories(model, signature, wire))
+        settled = settle_nulls(model, signature, found)
+        answers = _answer_anew(model, signature, settled, wire, answers)
+        _check_round_trip(model, settled, wire, answers)
         golden = Golden(inputs=wire, outputs=answers)
         signature = replace(
-            signature,
-            columns=_ask(model, signature, wire),
-            row_wise=answers_row_wise(model, signature, golden),
+            settled,
+            columns=_ask(model, settled, wire),
+            row_wise=answers_row_wise(model, settled, golden),
         )
     return signature, golden
 
@@ -152,6 +156,22 @@ def _describe(model: Any, answers: dict[str, list[Any]]) -> dict[str, Output]:
     return {method: describe_output(model, method, rows) for method, rows in answers.items()}
 
 
+def _answer_anew(
+    model: Any, signature: Signature, settled: Signature, wire: Any, answers: dict[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """Answer the rows again that have a missing value which the example writes otherwise than the model knows it."""
+    rewritten = [was.name for was, now in zip(signature.columns, settled.columns, strict=True) if was.null != now.null]
+    gaps = [place for place, row in enumerate(zip(*(wire[name] for name in rewritten), strict=True)) if None in row]
+    if not gaps:
+        return answers
+    rows = build_input(settled, {name: [values[place] for place in gaps] for name, values in wire.items()})
+    anew = {method: list(answered) for method, answered in answers.items()}
+    for method, answered in _answer(model, rows, len(gaps)).items():
+        for place, value in zip(gaps, answered, strict=True):
+            anew[method][place] = value
+    return anew
+
+
 def _check_round_trip(model: Any, signature: Signature, wire: Any, answers: dict[str, list[Any]]) -> None:
     try:
         again = {method: call(model, method, build_input(signature, wire)) for method in answers}
@@ -169,14 +189,13 @@ def _check_round_trip(model: Any, signature: Signature, wire: Any, answers: dict
 
 
 def _ask(model: Any, signature: Signature, wire: Any) -> tuple[Column, ...]:
-    columns = _with_categories(model, signature, wire)
-    asked = replace(signature, columns=columns)
+    columns = signature.columns
     seen_by = consumers(model, [column.name for column in columns])
     alike = {c.name: (c.kind, c.dtype, c.null, c.categories is None, seen_by[c.name]) for c in columns}
 
     def answered(values: dict[str, Any]) -> set[str]:
         def answers(names: list[str]) -> bool:
-            return _answers(model, asked, wire, {name: values[name] for name in names})
+            return _answers(model, signature, wire, {name: values[name] for name in names})
 
         return taken({name: alike[name] for name in values}, len(columns), answers)
 

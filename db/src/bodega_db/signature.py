@@ -36,7 +36,8 @@ class Column:
 
     `categories` are the values that the model knows (an encoder's, or a pandas category's); with
     `accepts_unknown` it answers for others too. `minimum` and `maximum` were observed in the example and bind
-    nobody. `null` is how the model's data write a missing value: "nan", "none", "na" or "nat".
+    nobody. `null` is how the model's data write a missing value: "nan", "none", "na" or "nat"; with
+    `null_is_unknown` no encoder learned it as a category, and it is answered as any value beyond those.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column:
     minimum: float | str | None = None
     maximum: float | str | None = None
     null: str = "nan"
+    null_is_unknown: bool = False
 
     @property
     def is_pandas_category(self) -> bool:

@@ -182,11 +182,18 @@ def describe_columns(signature: Signature) -> Iterable[tuple[str, str]]:
 
 def describe_column(column: Column) -> str:
     """Say what a column may hold, as in 'number or null, seen 32.1 to 59.6'."""
-    words = f"{column.kind.value}{' or null' if column.nullable else ''}"
+    words = f"{column.kind.value}{describe_null(column) if column.nullable else ''}"
     if column.categories:
         others = ", others are answered too" if column.accepts_unknown else ", no others"
         return f"{words}: {_some(column.categories)}{others}"
     return words if column.minimum is None else f"{words}, seen {column.minimum} to {column.maximum}"
+
+
+def describe_null(column: Column) -> str:
+    """Say that a null is taken, and what is surprising about it: what it becomes, or that no encoder knows it."""
+    if column.null_is_unknown:
+        return " or null, answered as an unknown one"
+    return " or null (None)" if column.null == "none" else " or null"
 
 
 def describe_outputs(signature: Signature) -> Iterable[tuple[str, str]]:

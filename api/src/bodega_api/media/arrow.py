@@ -48,7 +48,7 @@ def _column(column: Column, array: Array, report: Report, *, all_text: bool) -> 
     fits = all_text or kind is Kind.STRING or not _is_text(array)
     quick = _AT_ONCE.get(kind) if fits else None
     values = None if quick is None else quick(column, array)
-    if values is not None:
+    if values is not None and (column.categories is None or _are_known(column, values)):
         return values
     return check_column(column, _to_json(array, _FROM_TEXT.get(kind) if all_text else None), report)
 
@@ -108,8 +108,17 @@ def _booleans(column: Column, array: Array) -> Values:
     return array.to_numpy(zero_copy_only=False)
 
 
+def _are_known(column: Column, values: Values) -> bool:
+    """Tell whether no value of a column with categories has to be told apart; of texts `_texts` looked already."""
+    if not isinstance(values, np.ndarray):
+        return True
+    present = set(np.unique(values).tolist())
+    known = {value for value in present if value == value}  # noqa: PLR0124 (NaN is the one that is not)
+    return known <= set(column.categories or ()) and not (column.null_is_unknown and known != present)
+
+
 def _texts(column: Column, array: Array) -> Values:
-    if not _is_text(array) or (array.null_count and not column.nullable):
+    if not _is_text(array) or (array.null_count and (not column.nullable or column.null_is_unknown)):
         return None
     if column.categories is not None:
         present = set(pc.unique(_plain_text(array)).to_pylist())

@@ -1,0 +1,207 @@
+"""What the encoders and imputers inside of a model are given while it answers, wherever they sit.
+
+Which input column an encoder sees, and what the steps before it make of a value, no list of estimators tells for all
+models. So the model is asked, and its parts are watched: each fitted encoder (`categories_`) and each imputer
+(`missing_values`) notes what it is given and what it makes of it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api import types as pandas_types
+
+from bodega_db.columns import null_kind
+from bodega_db.foreign import known
+
+Array = npt.NDArray[Any]
+MOST_OBJECTS = 100_000  # of a model that are looked through: a forest has some tens for each tree
+
+
+@dataclass(slots=True)
+class Call:
+    """What a part was given, as it came and as objects, what it made of it, and which rows it refused."""
+
+    part: Any
+    raw: Any
+    given: Array
+    made: Any
+    refused: Array
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the part knows categories; else it fills in what is missing."""
+        return is_encoder(vars(self.part))
+
+    def changes(self, usual: "Call", rows: slice) -> Iterator[tuple[int, Any]]:
+        """Go through the places where some rows have another value than usual, with the first of those."""
+        given, before = self.given[rows], usual.given[rows]
+        missing, was_missing = is_missing(given), is_missing(before)
+        present = ~(missing | was_missing)
+        new = missing & ~was_missing
+        new[present] = given[present] != before[present]
+        for place in np.flatnonzero(new.any(axis=0)).tolist():
+            yield place, given[new[:, place].argmax(), place]
+
+    def knows(self, place: int, value: Any) -> bool:
+        """Tell whether an encoder learned a value as a category of a column, or an imputer fills it in."""
+        if not self.is_encoder:
+            return _is_missing(value) and fills(self.part, null_kind(value))
+        if place >= len(self.part.categories_):
+            return False
+        learned = self.part.categories_[place]
+        return null_kind(value) in nulls_of(learned) if _is_missing(value) else value in learned.tolist()
+
+    def made_of(self, rows: slice) -> pd.DataFrame:
+        """Return what it made of some rows."""
+        if isinstance(self.made, pd.DataFrame):
+            return self.made.iloc[rows].reset_index(drop=True)
+        made = self.made[rows]
+        return pd.DataFrame(made.toarray() if hasattr(made, "toarray") else made)
+
+
+Trace = list[Call]
+
+
+def parts_of(model: Any) -> list[Any]:
+    """Return the fitted encoders and the imputers inside of a model, each once."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    left: list[Any] = [model]
+    while left and len(seen) < MOST_OBJECTS:
+        item = left.pop()
+        if id(item) in seen or isinstance(item, str | bytes | int | float | type | ModuleType | None):
+            continue
+        seen.add(id(item))
+        inside = _inside(item)
+        left.extend(inside)
+        if inside and isinstance(attributes := _attributes(item), dict) and hasattr(type(item), "transform"):
+            found += [item] if is_encoder(attributes) or "missing_values" in attributes else []
+    return found
+
+
+def _inside(item: Any) -> list[Any]:
+    """Return what an object holds, read past what a class of its own may make of reading."""
+    if isinstance(item, list):
+        return list(list.__iter__(item))
+    if isinstance(item, tuple):
+        return list(tuple.__iter__(item))
+    if isinstance(item, dict):
+        return list(dict.values(item))
+    if isinstance(item, np.ndarray):
+        return np.asarray(item).ravel().tolist() if item.dtype == object else []
+    attributes = _attributes(item)
+    return list(dict.values(attributes)) if isinstance(attributes, dict) else []
+
+
+def pairs(usual: Trace, trace: Trace) -> Iterator[tuple[Call, Call]]:
+    """Go through the calls of two traces of the same rows, each part's in order."""
+    earlier: dict[int, Trace] = {}
+    for call in usual:
+        earlier.setdefault(id(call.part), []).append(call)
+    for call in trace:
+        before = earlier.get(id(call.part))
+        if before and before[0].given.shape == call.given.shape:
+            yield before.pop(0), call
+
+
+def _attributes(item: Any) -> Any:
+    return known(lambda: item.__dict__, None)
+
+
+def is_encoder(attributes: dict[str, Any]) -> bool:
+    """Tell by its attributes whether an object learned categories, as scikit-learn's encoders do."""
+    categories = attributes.get("categories_")
+    return isinstance(categories, list) and all(isinstance(learned, np.ndarray) for learned in categories)
+
+
+def nulls_of(categories: Any) -> set[str]:
+    """Return which missing values are among categories."""
+    return {null_kind(value) for value in np.asarray(categories, dtype=object).tolist() if _is_missing(value)}
+
+
+def fills(imputer: Any, null: str) -> bool:
+    """Tell whether an imputer takes a missing value for one; for pd.NA scikit-learn takes all kinds."""
+    wanted = vars(imputer)["missing_values"]
+    return wanted is pd.NA or (_is_missing(wanted) and null_kind(wanted) == null)
+
+
+@contextmanager
+def watched(model: Any, usual: Trace | None = None) -> Iterator[Trace]:
+    """Note what each part is given as long as this lasts.
+
+    With the trace of a usual call, a part that refuses a missing value is given the usual row in its place, so that
+    one call tells of all rows and all parts.
+    """
+    trace: Trace = []
+    parts = [part for part in parts_of(model) if "transform" not in vars(part)]
+    try:
+        for part in parts:
+            earlier = [call for call in usual or () if call.part is part]
+            vars(part)["transform"] = _watching(part, part.transform, trace, earlier)
+        with joblib.parallel_config(backend="threading"):  # another process would note it for itself
+            yield trace
+    finally:
+        for part in parts:
+            vars(part).pop("transform", None)
+
+
+def _watching(part: Any, transform: Callable[..., Any], trace: Trace, earlier: Trace) -> Callable[..., Any]:
+    def watch(X: Any, *args: Any, **kwargs: Any) -> Any:
+        given = _objects(X)
+        if given is None:
+            return transform(X, *args, **kwargs)
+        refused: Array = np.zeros(len(given), dtype=bool)
+        before = earlier.pop(0) if earlier else None
+        try:
+            made = transform(X, *args, **kwargs)
+        except Exception:
+            if before is None or before.given.shape != given.shape:
+                raise
+            refused = np.any(is_missing(given) & ~is_missing(before.given), axis=1)
+            made = transform(_replaced(X, before.raw, refused), *args, **kwargs)
+        trace.append(Call(part, X, given, made, refused))
+        return made
+
+    return watch
+
+
+def _replaced(rows: Any, usual: Any, where: Array) -> Any:
+    mixed = rows.copy()
+    if isinstance(mixed, pd.DataFrame):
+        mixed.iloc[where] = usual.iloc[where]
+    else:
+        mixed[where] = usual[where]
+    return mixed
+
+
+# --- what stands in a cell -------------------------------------------------------------------------------
+
+
+def is_missing(values: Any) -> Array:
+    """Tell of each value whether it is missing."""
+    return np.asarray(pd.isna(values), dtype=bool)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)  # noqa: PLR0124
+
+
+def _objects(rows: Any) -> Array | None:
+    """Return rows as objects, of which missing ones are as scikit-learn sees them; None for what is no table."""
+    if isinstance(rows, pd.DataFrame):
+        columns = [_column(rows.iloc[:, place]) for place in range(rows.shape[1])]
+        return np.stack(columns, axis=1) if columns else None
+    return rows.astype(object) if isinstance(rows, np.ndarray) and rows.ndim == 2 else None
+
+
+def _column(series: "pd.Series[Any]") -> Array:
+    if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) and pandas_types.is_numeric_dtype(series.dtype):
+        return series.to_numpy(dtype=np.float64, na_value=np.nan).astype(object)  # so does scikit-learn
+    return series.to_numpy(dtype=object)
