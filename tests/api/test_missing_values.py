@@ -19,9 +19,11 @@ from bodega_db.runner import Runner
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import Api, create_database, running_api
+from gallery import problem_of
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -223,7 +225,7 @@ def test_who_has_no_coupon_buys(shelf: Shelf, example: str) -> None:
     assert shelf.answers(version, columns)["predictions"] == ["bought", "left"]
     assert shelf.answers(version, {"coupon": [None], "n": [2]})["predictions"] == ["bought"]
     plan = compile_plan(model, version.signature)
-    check_plan(plan, Runner(model, version.signature, 0), version.golden)
+    check_plan(plan, Runner(model, version.signature, 0, version.golden), version.golden)
     assert plan.predict(columns, "predict") == ["bought", "left"]
 
 
@@ -259,3 +261,80 @@ def test_a_number_that_no_encoder_knows_is_warned_of_in_each_form(shelf: Shelf) 
         "column code: 1 of 2 values",
         "column size: 1 of 2 values",
     ]
+
+
+# --- CSV of one column -----------------------------------------------------------------------------------
+
+
+def alone(values: list[Any]) -> tuple[Any, pd.DataFrame]:
+    """Return a model of one column that knows all of these values and tells the first, and its rows."""
+    X = pd.DataFrame({"coupon": pd.Series(values * 10, dtype=object)})
+    first = X["coupon"].isna() if pd.isna(values[0]) else X["coupon"] == values[0]
+    return make_pipeline(one_hot(), LogisticRegression()).fit(X, first), X
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[None, "a", "b"], [np.nan, "a", "b"], [None, True, False], [None, 1, 2], [np.nan, 1.5, 2.5]],
+    ids=["None", "NaN", "booleans", "integers", "numbers"],
+)
+def test_csv_of_one_column_is_answered_as_the_same_frame_in_json(shelf: Shelf, values: list[Any]) -> None:
+    """Pandas writes a gap as "" where it would else write an empty line; both are a missing value."""
+    version = shelf.register(*alone(values))
+    columns = {"coupon": [None, values[1], None, values[2], None]}
+    expected = shelf.answers(version, columns)
+
+    assert expected["predictions"] == [True, False, True, False, True]
+    csv = in_csv(columns)
+    assert csv.count(b'""') == 3
+    for written in (csv, csv.replace(b'""', b""), csv.replace(b"\n", b"\r\n"), csv.rstrip(b"\n")):
+        answer = shelf.api.client.post(
+            "/predict", params={"model": version.model}, content=written, headers={"Content-Type": "text/csv"}
+        )
+        assert answer.json() == expected
+
+
+def test_csv_of_one_column_that_knows_empty_text_and_a_gap_is_refused(shelf: Shelf) -> None:
+    """Nothing tells which of them "" is; an empty line is a missing value, and other forms tell them apart."""
+    version = shelf.register(*alone([None, "", "b"]))
+    columns: Columns = {"coupon": ["b", "", None]}
+
+    problem = problem_of(shelf.ask(version, "csv", columns), 422, "input")
+    assert [(error["row"], error["column"]) for error in problem["errors"]] == [(1, "coupon"), (2, "coupon")]
+    assert problem["errors"][0]["detail"].endswith("send JSON, Arrow or Parquet")
+    for form in ("rows", "columns", "arrow", "parquet"):
+        assert shelf.ask(version, form, columns).json()["predictions"] == [False, False, True]
+    answer = shelf.api.client.post(
+        "/predict", params={"model": version.model}, content=b"coupon\nb\n\n", headers={"Content-Type": "text/csv"}
+    )
+    assert answer.json()["predictions"] == [False, True]
+
+
+def test_csv_of_one_column_without_gaps_has_empty_text(shelf: Shelf) -> None:
+    """Where nothing may be missing, "" is what it says: text without a letter; and a number is missing, not text."""
+    words = pd.DataFrame({"text": ["good", "bad"] * 10})
+    reader = make_pipeline(make_column_transformer((CountVectorizer(), "text")), LogisticRegression())
+    texts = shelf.register(reader.fit(words, words["text"] == "good"), words)
+    numbers = pd.DataFrame({"size": [1.0, 2.0] * 10})
+    sizes = shelf.register(LogisticRegression().fit(numbers, numbers["size"] > 1), numbers)
+
+    assert len(shelf.answers(texts, {"text": ["good", ""]})["predictions"]) == 2
+    problem = problem_of(shelf.ask(sizes, "csv", {"size": [1.0, None]}), 422, "input")
+    assert problem["errors"][0]["detail"] == "is null, and the model does not take missing values here"
+
+
+def test_csv_of_several_columns_tells_empty_text_from_a_gap_or_refuses(shelf: Shelf) -> None:
+    """Nothing between the commas is missing, "" is empty text; pandas writes nothing for both, which is refused."""
+    X = pd.DataFrame({"coupon": pd.Series([None, "", "b"] * 10, dtype=object), "n": np.arange(30.0)})
+    version = shelf.register(linear(one_hot()).fit(X, X["coupon"].isna()), X)
+
+    def post(body: bytes) -> Any:
+        return shelf.api.client.post(
+            "/predict", params={"model": version.model}, content=body, headers={"Content-Type": "text/csv"}
+        )
+
+    assert post(b'coupon,n\n,1\n"",2\nb,3\n').json()["predictions"] == [True, False, False]
+    assert post(b'coupon,n\n"",2\nb,3\n').json()["predictions"] == [False, False]
+    problem = problem_of(post(in_csv({"coupon": [None, "", "b"], "n": [1, 2, 3]})), 422, "input")
+    assert [error["row"] for error in problem["errors"]] == [0, 1]
+    assert problem["errors"][0]["detail"].endswith("send JSON, Arrow or Parquet")

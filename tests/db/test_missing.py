@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from bodega_db.errors import ExampleError
+from bodega_db.inputs import build_input
 from bodega_db.learning import learn
-from bodega_db.runner import Runner
+from bodega_db.outputs import call
 from bodega_db.signature import Container, Kind, Signature
 from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
@@ -49,7 +50,7 @@ def null_of(model: Any, example: Any) -> str:
 
 def answer(model: Any, signature: Signature, null: Any = None) -> Any:
     """Answer for a row without a coupon as the API does."""
-    return Runner(model, signature, 0).predict({"coupon": [null], "n": [2]})[0]
+    return call(model, "predict", build_input(signature, {"coupon": [null], "n": [2]}))[0]
 
 
 EXAMPLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -105,7 +106,7 @@ def test_an_array_of_objects_has_its_missing_value_too() -> None:
         signature, _ = learn(model, example)
 
         assert (signature.container, signature.columns[0].null) == (Container.ARRAY, "none")
-        assert Runner(model, signature, 0).predict({"x0": [None, "a", None]}) == [True, False, True]
+        assert call(model, "predict", build_input(signature, {"x0": [None, "a", None]})) == [True, False, True]
 
 
 IMPUTERS = [

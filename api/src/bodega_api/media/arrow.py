@@ -39,6 +39,8 @@ def columns_of(
         column.name: _column(column, batch.column(column.name), report, all_text=all_text)
         for column in signature.columns
     }
+    for column in filter(is_ambiguous, signature.columns if all_text else ()):
+        _note_ambiguous(column, batch.column(column.name), report, alone=len(found) == 1)
     report.rows += batch.num_rows
     return found
 
@@ -51,6 +53,29 @@ def _column(column: Column, array: Array, report: Report, *, all_text: bool) -> 
     if values is not None and (column.categories is None or _are_known(column, values)):
         return values
     return check_column(column, _to_json(array, _FROM_TEXT.get(kind) if all_text else None), report)
+
+
+def quotes_can_be_null(column: Column) -> bool:
+    """Tell whether `""` is a missing value in a table of this column alone, in CSV."""
+    return value_kind(column) is not Kind.STRING or (column.nullable and not is_ambiguous(column))
+
+
+def is_ambiguous(column: Column) -> bool:
+    """Tell whether a field of CSV without anything can be a missing value and also a category."""
+    return column.nullable and "" in (column.categories or ())
+
+
+def _note_ambiguous(column: Column, array: Array, report: Report, *, alone: bool) -> None:
+    """Note the fields that pandas writes for a missing value and for empty text alike.
+
+    In a column alone that is `""`; beside others it is nothing, unless empty text is there as `""`.
+    """
+    empty = pc.fill_null(pc.equal(array, ""), fill_value=False).to_numpy(zero_copy_only=False)
+    if not alone:
+        empty = np.zeros(len(array), dtype=bool) if empty.any() else array.is_null().to_numpy(zero_copy_only=False)
+    for place in np.flatnonzero(empty).tolist():
+        detail = 'is empty, which in CSV can be the category "" or a missing value: send JSON, Arrow or Parquet'
+        report.add(detail, column.name, place)
 
 
 def check_types(schema: "pa.Schema", names: Sequence[str], report: Report) -> None:

@@ -7,15 +7,15 @@ full before any value is looked at.
 import codecs
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 from bodega_db.errors import InputError
-from bodega_db.signature import MOST_TOGETHER, Signature
+from bodega_db.signature import MOST_TOGETHER, Column, Signature
 from pyarrow import csv, parquet
 
-from bodega_api.media.arrow import check_types, is_text
+from bodega_api.media.arrow import check_types, is_text, quotes_can_be_null
 from bodega_api.media.kinds import Medium
 from bodega_api.problems import BodyError, BodyTooLargeError, TooManyRowsError
 from bodega_api.validation import Report, check_header
@@ -79,7 +79,7 @@ _WRITERS = {
 
 def _open(medium: Medium, data: memoryview, signature: Signature, select: Select, max_bytes: int) -> Batches:
     if medium is Medium.CSV:
-        return _read_csv(data, [column.name for column in signature.columns], select)
+        return _read_csv(data, signature.columns, select)
     if medium is Medium.ARROW:
         return _read_arrow(data, select)
     return _read_parquet(data, select, max_bytes)
@@ -98,9 +98,14 @@ def _names(schema: "pa.Schema", signature: Signature) -> list[str]:
 # --- CSV -------------------------------------------------------------------------------------------------
 
 
-def _read_csv(data: memoryview, names: list[str], select: Select) -> Batches:
-    """Read CSV with a header (RFC 4180); a field without anything is a missing value, one with "" is empty text."""
+def _read_csv(data: memoryview, columns: Sequence[Column], select: Select) -> Batches:
+    """Read CSV with a header (RFC 4180); a field without anything is a missing value, one with "" is empty text.
+
+    In a table of one column a line without anything could be no row at all, so that pandas and Python write `""` there
+    too: it is a missing value then, where the column takes one.
+    """
     _check_text(data)
+    names = [column.name for column in columns]
     odd: list[Any] = []
 
     def note(row: Any) -> str:
@@ -119,7 +124,7 @@ def _read_csv(data: memoryview, names: list[str], select: Select) -> Batches:
             convert_options=csv.ConvertOptions(
                 null_values=[""],
                 strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
+                quoted_strings_can_be_null=len(columns) == 1 and quotes_can_be_null(columns[0]),
                 column_types=dict.fromkeys(names, pa.string()),
             ),
         )
