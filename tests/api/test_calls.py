@@ -92,6 +92,9 @@ def test_each_mood_has_its_own_problem_and_others_go_on(mood: float, status: int
     assert time.monotonic() - begun < SECONDS + 5
     assert ask(api, "steady").status_code == 200
     api.client.get("/readyz").raise_for_status()
+    told = api.client.get("/metrics").text
+    assert 'bodega_failures_total{model="moody",version="1"} 1.0' in told
+    assert f'problem="{slug}",route="/predict",status="{status // 100}xx"' in told
 
 
 def test_a_model_that_hangs_is_not_called_again_until_it_returns(api: ApiProcess, stop: Path) -> None:

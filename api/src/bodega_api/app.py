@@ -38,6 +38,7 @@ from bodega_api.scrubbing import Scrub
 from bodega_api.sharing import SharedArrays
 from bodega_api.siblings import Siblings
 from bodega_api.tallies import Tallies
+from bodega_api.traffic import PREDICT, Traffic
 from bodega_api.warming import Warming
 
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
@@ -49,26 +50,29 @@ class Application(FastAPI):
     """The app, with a fast path before it for predictions that need nothing but what is in memory."""
 
     fast_path: FastPath | None = None
-    hosts: Hosts | None = None
+    hosts: Hosts
+    traffic: Traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        if self.hosts and (refusal := self.hosts.refusal(scope)):
-            await answer_error(refusal)(scope, receive, logged(scope, send))
+        seen = as_get(scope)
+        told = self.traffic.counted(seen, logged(scope, packing(scope, send)), scope["method"])
+        if refusal := self.hosts.refusal(scope):
+            await answer_error(refusal)(seen, receive, told)
             return
-        if self.fast_path and scope["path"] == "/predict" and scope["method"] == "POST":
+        if self.fast_path and scope["path"] == PREDICT and scope["method"] == "POST":
             rest = await self.fast_path.answer(scope, receive, send)
             if rest is None:
                 return
             receive = rest
-        answer = Ending(logged(scope, packing(scope, send)))
+        answer = Ending(told)
         try:
-            await super().__call__(as_get(scope), receive, answer.send)
+            await super().__call__(seen, receive, answer.send)
         except asyncio.CancelledError:
-            await answer.end(scope, receive)
+            await answer.end(seen, receive)
 
 
 class Ending:
@@ -117,7 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
-    tallies = Tallies()
+    tallies, traffic = Tallies(), Traffic()
     allocator, siblings = Allocator(), Siblings()
     shared = SharedArrays(siblings)
 
@@ -154,7 +158,7 @@ def create_app(settings: Settings) -> FastAPI:
         inspection.start()
         scrub.start()
         with Connections(Limits.of(settings)).watched() as connections:
-            yield {"fast_path": app.fast_path, "connections": connections}  # for `protocol`
+            yield {"fast_path": app.fast_path, "connections": connections, "traffic": traffic}  # for `protocol`
         scrub.stop()
         inspection.stop()
         warming.stop()
@@ -186,14 +190,14 @@ def create_app(settings: Settings) -> FastAPI:
         siblings=siblings,
         long_bodies=asyncio.Semaphore(1),  # more at once would only take the lock of the interpreter from each other
     )
-    app.state.metrics = metrics.make_registry(metrics.Parts(routes, loaded, tallies, calls, scrub), siblings)
+    app.state.metrics = metrics.make_registry(metrics.Parts(routes, loaded, tallies, traffic, calls, scrub), siblings)
     for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:
         app.state.token, app.state.guesses = token, Guesses(settings.workers)
         app.state.writing_store = writing_store
         app.include_router(administration.router)
-    app.hosts = hosts
+    app.hosts, app.traffic = hosts, traffic
     app.fast_path = FastPath(app, hosts)
     add_documentation(app, store)
     install_problem_handlers(app)

@@ -101,6 +101,7 @@ class Lane:
             try:
                 _share(batch, await self._calls.run(self._key, partial(engine.predict, columns, output)))
             except BodegaError as exc:
+                engine.tally.failed += isinstance(exc, PredictionTimeoutError)  # the model itself counts what it raises
                 if len(batch) == 1 or isinstance(exc, OF_THE_CALL):
                     _fail(batch, exc)
                 else:  # because of one of them

@@ -18,7 +18,6 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from bodega_api.orders import NEEDED
 from bodega_api.problems import MEDIA_TYPE
@@ -90,33 +89,28 @@ class Description:
         return Made(generation, complete, body, hashlib.sha256(body).hexdigest()[:32], time.monotonic())
 
 
-class Files(StaticFiles):
-    """The files of Swagger UI."""
+def add_documentation(app: FastAPI, store: ModelStore) -> None:
+    """Add /docs, /openapi.json and the files of Swagger UI to an app."""
+    static = StaticFiles(directory=str(files("fastapi_swagger") / "resources"))
+    description, page = Description(app, store), make_page(app.title)
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return a file, to be taken for nothing else than it is said to be."""
-        response = await super().get_response(path, scope)
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return page
+
+    @app.get("/docs/static/{name}", include_in_schema=False)
+    async def file(name: str, request: Request) -> Response:
+        response = await static.get_response(name, request.scope)
         response.headers.update(SAFE)
         return response
 
-
-def add_documentation(app: FastAPI, store: ModelStore) -> None:
-    """Add /docs, /openapi.json and the files of Swagger UI to an app."""
-    app.mount("/docs/static", Files(directory=str(files("fastapi_swagger") / "resources")), name="docs-static")
-    description, page = Description(app, store), make_page(app.title)
-
-    async def docs(request: Request) -> Response:
-        return page
-
+    @app.get("/openapi.json", include_in_schema=False)
     async def document(request: Request) -> Response:
         made = await description.get()
         headers = {"ETag": f'"{made.tag}"', "Cache-Control": "no-cache", **SAFE}
         if _has(made.tag, request):
             return Response(status_code=304, headers=headers)
         return Response(made.body, media_type="application/json", headers=headers)
-
-    app.add_route("/docs", docs, include_in_schema=False)
-    app.add_route("/openapi.json", document, include_in_schema=False)
 
 
 def make_page(title: str) -> Response:

@@ -111,8 +111,12 @@ class Engine:
         """Answer for JSON columns that fit the signature; raise what the runner raises."""
         planned = self.try_plan(columns, output)
         if planned is None:
+            try:
+                native = self.runner.predict(columns, output)
+            except BaseException:
+                self.tally.failed += 1
+                raise
             self.tally.native += 1
-            native = self.runner.predict(columns, output)
             self.tally.rows.observe(len(native))
             return native
         if self.is_due():

@@ -1,10 +1,12 @@
 """What the process tells Prometheus: read from its parts when somebody asks, so that no request pays for it."""
 
 import json
+import platform
 from collections.abc import Iterator
+from importlib.metadata import version
 
 from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,6 +18,11 @@ from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
 from bodega_api.siblings import Siblings, write_in_memory
 from bodega_api.tallies import Tallies
+from bodega_api.traffic import ANSWERED, Traffic
+
+SILENT_SECONDS = 10.0  # five times as long as the catalog is asked at the latest
+# The label of a library, and its distribution.
+BUILD = {"version": "bodega-api", "scikit_learn": "scikit-learn", "numpy": "numpy", "pandas": "pandas"}
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 
@@ -24,12 +31,22 @@ class Parts(Collector):
     """The parts of one app, as metrics (docs/metrics.md)."""
 
     def __init__(
-        self, routes: Routes, loaded: LoadedVersions[Engine], tallies: Tallies, calls: Calls, scrub: Scrub
+        self,
+        routes: Routes,
+        loaded: LoadedVersions[Engine],
+        tallies: Tallies,
+        traffic: Traffic,
+        calls: Calls,
+        scrub: Scrub,
     ) -> None:
-        self._routes, self._loaded, self._tallies, self._calls, self._scrub = routes, loaded, tallies, calls, scrub
+        self._routes, self._loaded, self._tallies, self._traffic = routes, loaded, tallies, traffic
+        self._calls, self._scrub = calls, scrub
+        self._own = ProcessCollector(registry=None)  # as every program for Prometheus tells of itself
 
     def collect(self) -> Iterator[Metric]:
         """Read the parts."""
+        yield from self._process()
+        yield from self._requests()
         yield from self._catalog()
         loaded, scrub = self._loaded, self._scrub
         yield GaugeMetricFamily("bodega_loaded_versions", "Versions in memory.", len(loaded.references))
@@ -56,20 +73,38 @@ class Parts(Collector):
     def _predictions(self) -> Iterator[Metric]:
         labels = ["model", "version"]
         answers = CounterMetricFamily("bodega_answers", "Batches of rows that were answered.", labels=[*labels, "by"])
+        failures = CounterMetricFamily("bodega_failures", "Batches of rows that the model failed on.", labels=labels)
         seconds = HistogramMetricFamily("bodega_prediction_seconds", "Requests that were answered.", labels=labels)
         rows = HistogramMetricFamily("bodega_batch_rows", "Rows that were computed at once.", labels=labels)
         for label, tally in self._tallies.by_version():
             answers.add_metric([*label, "plan"], tally.planned)
             answers.add_metric([*label, "model"], tally.native)
+            failures.add_metric(label, tally.failed)
             seconds.add_metric(label, tally.seconds.buckets(), tally.seconds.sum)
             rows.add_metric(label, tally.rows.buckets(), tally.rows.sum)
-        yield from (answers, seconds, rows)
+        yield from (answers, failures, seconds, rows)
         compared, retired = self._tallies.total("compared"), self._tallies.total("retired")
         yield CounterMetricFamily("bodega_plan_checks", "Answers of plans that were compared.", compared)
         yield CounterMetricFamily("bodega_plans_retired", "Plans that differed from their model.", retired)
 
+    def _requests(self) -> Iterator[Metric]:
+        labels = ["method", "route", "status", "problem"]
+        requests = CounterMetricFamily("bodega_requests", "Requests, by how they ended.", labels=labels)
+        answered = sum(tally.seconds.count for _, tally in self._tallies.by_version())
+        for ending, count in sorted((self._traffic.endings | {ANSWERED: answered}).items()):
+            requests.add_metric(ending, count)
+        yield requests
+
+    def _process(self) -> Iterator[Metric]:
+        yield from self._own.collect()
+        build = GaugeMetricFamily("bodega_build_info", "What this process is made of.", labels=["python", *BUILD])
+        build.add_metric([platform.python_version(), *map(version, BUILD.values())], 1)
+        yield build
+
     def _catalog(self) -> Iterator[Metric]:
         generation, age = self._routes.generation, self._routes.age_seconds
+        heard = age is not None and age < SILENT_SECONDS
+        yield GaugeMetricFamily("bodega_catalog_up", "Whether the catalog was heard lately (1) or not (0).", heard)
         if generation is not None and age is not None:  # before the first contact there is nothing to tell
             yield GaugeMetricFamily("bodega_catalog_generation", "Changes of the catalog that are known.", generation)
             yield GaugeMetricFamily("bodega_catalog_age_seconds", "Since the catalog was heard.", age)

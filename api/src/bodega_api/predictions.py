@@ -28,7 +28,7 @@ from bodega_api.loaded import key_of
 from bodega_api.media.kinds import Medium, answer_medium, body_medium
 from bodega_api.media.spool import IN_MEMORY, Spool
 from bodega_api.media.writing import Writer, start_writer
-from bodega_api.problems import BodyError, BodyTooLargeError
+from bodega_api.problems import BodyError, BodyTooLargeError, PredictionTimeoutError
 from bodega_api.slicing import LONG
 from bodega_api.timing import Laps
 
@@ -171,7 +171,11 @@ async def predict(
         writer = start_writer(medium, spool, asked.route.resolution, asked.method)
         columns: Columns | None = asked.first
         while columns is not None:
-            columns = await calls.run(key_of(chosen), partial(_answer, engine, columns, asked, writer))
+            try:
+                columns = await calls.run(key_of(chosen), partial(_answer, engine, columns, asked, writer))
+            except PredictionTimeoutError:
+                engine.tally.failed += 1
+                raise
             if columns is not None and await request.is_disconnected():
                 raise BodyError("The client hung up")
         laps.lap("predict")

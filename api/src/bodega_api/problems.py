@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from bodega_api.methods import allowed, answer_options
 from bodega_api.seldom import Seldom
@@ -22,6 +23,7 @@ log = logging.getLogger("bodega_api")
 seldom = Seldom(log, at_most=10)
 LONGEST_CAUSE = 200  # characters
 MEDIA_TYPE = "application/problem+json"
+PROBLEM = "bodega.problem"  # in the scope of a request: the type of the problem that it was answered with
 PREFIX = "urn:bodega:problem:"
 RETRY_AFTER_SECONDS = "2"
 # What a status says in its headers (RFC 9110): how to authorise, and when to try again.
@@ -302,15 +304,23 @@ def _answer_crash(request: Request, error: Exception) -> Response:
     return problem(PROBLEMS[errors.BodegaError], "An unexpected error; the server's log has it.", "Report it.")
 
 
+class ProblemResponse(Response):
+    """A problem; the scope of its request tells the type of it, for whoever counts (`traffic`)."""
+
+    def __init__(self, kind: Kind, body: bytes) -> None:
+        super().__init__(body, kind.status, HEADERS.get(kind.status, {}), MEDIA_TYPE)
+        self._slug = kind.slug
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the problem."""
+        scope[PROBLEM] = self._slug
+        await super().__call__(scope, receive, send)
+
+
 def problem(kind: Kind, detail: str, hint: str, **extra: Any) -> Response:
     """Make the response, with the headers that its status has."""
     body = {"type": PREFIX + kind.slug, "title": kind.title, "status": kind.status, "detail": detail, "hint": hint}
-    return Response(
-        orjson.dumps({key: value for key, value in (body | extra).items() if value != ""}),
-        status_code=kind.status,
-        media_type=MEDIA_TYPE,
-        headers=HEADERS.get(kind.status, {}),
-    )
+    return ProblemResponse(kind, orjson.dumps({key: value for key, value in (body | extra).items() if value != ""}))
 
 
 def table() -> Iterator[tuple[int, str, str]]:

@@ -209,6 +209,8 @@ class StrictProtocol(HttpToolsProtocol):
         """Answer what cannot be read, and read nothing more."""
         kind = CONNECTION[refused.status]
         self._watch.seldom.warn(kind.slug, f"A connection is ended: {refused.detail}")
+        if traffic := self.app_state.get("traffic"):
+            traffic.refused(kind.slug, kind.status)
         response = problem(kind, refused.detail, refused.hint)
         headers = (*self.server_state.default_headers, *response.raw_headers, *refused.headers)
         lines = [STATUS_LINE[kind.status], *(b"%b: %b\r\n" % header for header in headers)]

@@ -29,6 +29,11 @@ class Histogram:
             self._counts[place] += 1
             self.sum += value
 
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self._counts)
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return the bounds, the last one infinite, and how many values are at most as large."""
         total, found = 0, []
@@ -41,13 +46,14 @@ class Histogram:
 
 @dataclass(slots=True)
 class Tally:
-    """What was answered for one version: by its plan, by the model itself, and what came of comparing them.
+    """What was answered for one version: by its plan, by the model itself, or not; and what came of comparing the two.
 
     `seconds` are those of requests that were answered, `rows` those that were computed at once.
     """
 
     planned: int = 0
     native: int = 0
+    failed: int = 0
     compared: int = 0
     retired: int = 0
     seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
