@@ -233,7 +233,15 @@ def test_the_documented_defaults_are_the_defaults(
     assert make_settings() == plain
     assert {name for name in Settings.model_fields if f"BODEGA_{name.upper()}" not in os.environ} == {
         name for name, field in Settings.model_fields.items() if field.is_required() or not field.default
-    } - {"allow_sklearn_mismatch", "allowed_hosts", "formats", "keep_warm", "scrub_quarantine", "trusted_types"}
+    } - {
+        "allow_sklearn_mismatch",
+        "allowed_hosts",
+        "formats",
+        "keep_warm",
+        "scrub_quarantine",
+        "trusted_proxies",
+        "trusted_types",
+    }
 
 
 def test_the_example_of_an_env_file_has_every_choice_of_compose() -> None:

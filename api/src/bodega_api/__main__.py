@@ -82,6 +82,7 @@ def _serve(app: "FastAPI", settings: Settings) -> int:
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
         access_log=False,  # `access` writes it
+        proxy_headers=False,  # `proxies` reads them
     )
     raise_descriptor_limit()
     gc.freeze()

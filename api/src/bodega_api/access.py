@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_plus
 from starlette.types import Message, Scope, Send
 
 from bodega_api.dependencies import PARAMETERS
+from bodega_api.proxies import path_of
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 LEFT_OUT = "[left-out]"  # nothing that a query holds unless it was meant to look like this
@@ -23,7 +24,7 @@ def logged(scope: Scope, send: Send) -> Send:
     """Return what sends an answer and writes its line."""
 
     async def send_and_log(message: Message) -> None:
-        if message["type"] == "http.response.start" and is_worth_a_line(scope["path"], message["status"]):
+        if message["type"] == "http.response.start" and is_worth_a_line(path_of(scope), message["status"]):
             log.info('%s - "%s %s HTTP/%s" %d', *_described(scope), message["status"])
         await send(message)
 

@@ -33,6 +33,7 @@ from bodega_api.media.coding import packing
 from bodega_api.methods import as_get
 from bodega_api.plans.compiling import import_families
 from bodega_api.problems import ShuttingDownError, answer_error, install_problem_handlers
+from bodega_api.proxies import Proxies, path_of
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
 from bodega_api.sharing import SharedArrays
@@ -52,18 +53,23 @@ class Application(FastAPI):
     fast_path: FastPath | None = None
     hosts: Hosts
     traffic: Traffic
+    proxies: Proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self.proxies(scope, receive, send)
+        else:
             await super().__call__(scope, receive, send)
-            return
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of which is known where it comes from."""
         seen = as_get(scope)
         told = self.traffic.counted(seen, logged(scope, packing(scope, send)), scope["method"])
         if refusal := self.hosts.refusal(scope):
             await answer_error(refusal)(seen, receive, told)
             return
-        if self.fast_path and scope["path"] == PREDICT and scope["method"] == "POST":
+        if self.fast_path and path_of(scope) == PREDICT and scope["method"] == "POST":
             rest = await self.fast_path.answer(scope, receive, send)
             if rest is None:
                 return
@@ -197,8 +203,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.token, app.state.guesses = token, Guesses(settings.workers)
         app.state.writing_store = writing_store
         app.include_router(administration.router)
-    app.hosts, app.traffic = hosts, traffic
-    app.fast_path = FastPath(app, hosts)
+    app.hosts, app.traffic, app.proxies = hosts, traffic, Proxies(app.answer, settings)
+    app.fast_path = FastPath(app, hosts, app.proxies.prefix or "")
     add_documentation(app, store)
     install_problem_handlers(app)
     return app

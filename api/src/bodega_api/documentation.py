@@ -26,6 +26,7 @@ MOST_EXAMPLES = 20
 EXAMPLE_ROWS = 2
 LONGEST_EXAMPLE = 16 * 1024  # bytes; rows of thousands of columns explain nothing
 AGAIN_SECONDS = 5.0  # until a catalog that did not answer is asked for examples again
+SERVER = b'"servers":[{"url":"."}]'  # where the document is: right behind any prefix, for readers that can tell
 NO_ICON = "data:,"
 SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 # Only what the API itself serves, and the one script in the page by its digest. No other page may have it in a frame.
@@ -43,6 +44,13 @@ class Made(NamedTuple):
     body: bytes
     tag: str
     at: float
+
+    def behind(self, prefix: str) -> "Made":
+        """Return the document for readers behind a proxy, who see the API below a prefix."""
+        if not prefix:
+            return self
+        body = self.body.replace(SERVER, SERVER.replace(b'"."', orjson.dumps(prefix)), 1)
+        return self._replace(body=body, tag=hashlib.sha256(body).hexdigest()[:32])
 
 
 class Description:
@@ -106,7 +114,7 @@ def add_documentation(app: FastAPI, store: ModelStore) -> None:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def document(request: Request) -> Response:
-        made = await description.get()
+        made = (await description.get()).behind(request.scope.get("root_path", ""))
         headers = {"ETag": f'"{made.tag}"', "Cache-Control": "no-cache", **SAFE}
         if _has(made.tag, request):
             return Response(status_code=304, headers=headers)
@@ -139,7 +147,13 @@ def _has(tag: str, request: Request) -> bool:
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """Describe an app, without examples."""
-    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        servers=orjson.loads(b"{%b}" % SERVER)["servers"],
+    )
     for operation in [operation for methods in schema["paths"].values() for operation in methods.values()]:
         _describe_problems(operation)
         _require(operation.pop(NEEDED, []), operation)

@@ -106,8 +106,9 @@ class Asked(NamedTuple):
 class FastPath:
     """What answers plain requests: as an ASGI application before another one, and for connections (`protocol`)."""
 
-    def __init__(self, app: FastAPI, hosts: Hosts) -> None:
+    def __init__(self, app: FastAPI, hosts: Hosts, prefix: str = "") -> None:
         self._hosts = hosts
+        self.paths = frozenset({b"/predict", prefix.encode() + b"/predict"})  # a proxy may leave the prefix there
         self._routes: Routes = app.state.routes
         self._loaded: LoadedVersions[Engine] = app.state.loaded
         self._calls: Calls = app.state.calls

@@ -19,8 +19,6 @@ from bodega_api.fast import Asked, FastPath, Headers, Question
 from bodega_api.hosts import TARGET
 from bodega_api.strict import StrictProtocol
 
-PATH = b"/predict"
-
 
 @lru_cache(maxsize=64)
 def _head(headers: Headers) -> bytes:
@@ -96,7 +94,7 @@ class PredictionProtocol(StrictProtocol):
         parser = self.parser
         if (
             self._fast_path is None
-            or path != PATH
+            or path not in self._fast_path.paths
             or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
             or not parser.should_keep_alive()

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     allowed_hosts: frozenset[str] = Field(
         default=frozenset(), description="names that requests may call the API by, beside those of its own machine"
     )
+    root_path: str = Field(default="", description="the prefix of paths below which a proxy shows the API")
+    trusted_proxies: frozenset[str] = Field(
+        default=frozenset(), description="addresses and networks of proxies whose X-Forwarded headers are believed"
+    )
     admin_token_file: Path | None = Field(
         default=None, description="the file with the token that writes over HTTP need; without it there are none"
     )
