@@ -289,6 +289,14 @@ def test_other_signals_end_it_too(up: Callable[..., Up], number: signal.Signals)
     assert "Traceback" not in started.text()
 
 
+def test_as_root_the_start_warns_of_the_shared_user(whole: Up) -> None:
+    """Who starts it as root is told whom Postgres runs as, and that others may too; nobody else is told anything."""
+    owner = whole.find("postgres").username()
+
+    assert ("WARNING: started by root, Postgres runs as 'nobody'" in whole.text()) == (owner == "nobody")
+    assert (owner == "nobody") == (os.geteuid() == 0)
+
+
 @pytest.mark.parametrize("words", ["Postgres starts.", "API starts."])
 def test_it_can_be_stopped_while_it_starts(up: Callable[..., Up], words: str) -> None:
     """Ctrl-C during the start ends what has started so far, without a traceback, and the next start works."""

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bodega_db.children import Child, start_child
+from bodega_db.binaries import choose_account
+from bodega_db.children import PARENT, Child, start_child
 from bodega_db.claims import Claim, Note, describe
 from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.errors import BodegaError
@@ -21,6 +22,11 @@ from bodega.ports import HOST, Answer, ask, find_port, is_free
 SILENCE = 120.0  # seconds without any answer: scikit-learn alone takes some on a cold disk
 NOT_READY = 15.0  # seconds of answers other than "ready"
 TRIES = 5  # how often a port may be taken between our choice and the server's start
+# No user is made for it: that would change the machine, for a start that may have been meant for once.
+SHARED = (
+    "WARNING: started by root, Postgres runs as 'nobody'. Whatever else runs as 'nobody' on this machine can read the "
+    "catalog, change it and end it. Start Bodega as a user of its own to keep it apart (docs/settings.md)."
+)
 Say = Callable[[str], None]
 Prepare = Callable[[int], tuple[list[str], dict[str, str]]]  # from a port to a command and its environment
 
@@ -55,6 +61,8 @@ def run_stack(home: Home, say: Say, *, api_port: int, lab_port: int, lab: bool =
         claim.publish()
         ending.callback(claim.withdraw)
         say("Postgres starts.")
+        if choose_account() != PARENT:
+            say(SHARED)
         postgres = ending.enter_context(EmbeddedPostgres(home.postgres, tell=say))
         ending.callback(say, "Postgres ends.")
         migrate(postgres.url)
