@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import secrets
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_allow_names_every_method(gallery: Gallery, path: str, methods: str) -> 
 def test_allow_names_the_methods_of_changes_too(start_api: Any, database_url: str, tmp_path: Path) -> None:
     """Where changes over HTTP are open, PATCH and DELETE stand beside GET, whichever route was found first."""
     token = tmp_path / "token"
-    token.write_text("0123456789abcdef0123456789abcdef")
+    token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
     api: Api = start_api(admin_token_file=token)
 
