@@ -1,5 +1,6 @@
 """Methods and codings: HEAD wherever GET is, a complete `Allow`, packed bodies read, and long answers packed."""
 
+import gc
 import gzip
 import json
 import secrets
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Api
+from fastapi._compat import ModelField
 from gallery import GENTOO, MAX_BODY_BYTES, Gallery, problem_of
 from rawhttp import connected, receive
 
@@ -248,3 +250,15 @@ def test_a_long_table_is_packed_as_it_is_sent(gallery: Gallery) -> None:
     assert [answer.headers.get("content-encoding") for answer in answers] == ["gzip", None]
     assert answers[0].content == answers[1].content
     assert answers[0].content.count(b"\n") == 60_001
+
+
+def test_no_request_waits_for_routes_to_be_built(api: Api) -> None:
+    """All routes of the API are built before its first request, which builds none."""
+
+    def fields() -> int:
+        return sum(isinstance(each, ModelField) for each in gc.get_objects())
+
+    before = fields()
+    assert api.client.get("/models").status_code == 200
+
+    assert fields() == before > 0

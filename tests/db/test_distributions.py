@@ -89,7 +89,9 @@ def test_a_class_counts_for_its_bases_and_an_installed_package_for_its_files(
     sys.modules.pop("far_parts")
 
 
-@pytest.mark.parametrize("model", [Everything(), lambda: None, (value for value in ()), 7], ids=str)
+@pytest.mark.parametrize(
+    "model", [Everything(), lambda: None, (value for value in ()), 7], ids=["everything", "lambda", "generator", "7"]
+)
 def test_what_cannot_be_looked_through_has_told_of_its_parts_until_then(model: Any) -> None:
     """No model is refused because its libraries cannot be named."""
     assert isinstance(distributions_of(model), dict)

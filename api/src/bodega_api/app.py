@@ -30,7 +30,7 @@ from bodega_api.hosts import Hosts
 from bodega_api.inspection import Inspection
 from bodega_api.loaded import LoadedVersions
 from bodega_api.media.coding import packing
-from bodega_api.methods import as_get
+from bodega_api.methods import as_get, build_routes
 from bodega_api.plans.compiling import import_families
 from bodega_api.problems import ShuttingDownError, answer_error, install_problem_handlers
 from bodega_api.proxies import Proxies, path_of
@@ -207,6 +207,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.fast_path = FastPath(app, hosts, app.proxies.prefix or "")
     add_documentation(app, store)
     install_problem_handlers(app)
+    build_routes(app)
     return app
 
 

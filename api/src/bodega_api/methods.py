@@ -25,3 +25,10 @@ def allowed(app: FastAPI, scope: Scope) -> str:
 def answer_options(app: FastAPI, scope: Scope) -> Response:
     """Tell which methods a path takes."""
     return Response(status_code=204, headers={"Allow": allowed(app, scope)})
+
+
+def build_routes(app: FastAPI) -> None:
+    """Build the routes of all routers now, which FastAPI would do while the first request waits."""
+    scope = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(scope)
