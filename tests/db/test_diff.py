@@ -8,8 +8,10 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from bodega_db.compatibility import Change, compare_signatures
+from bodega_db.compatibility import compare_signatures
+from bodega_db.contracts import relied_outputs
 from bodega_db.diff import Difference, compare
+from bodega_db.differences import Change, Grade
 from bodega_db.errors import InputError
 from bodega_db.lifecycle import Status
 from bodega_db.records import Digest, Golden, Version
@@ -65,7 +67,10 @@ def told(before: Signature, after: Signature) -> list[tuple[str, bool]]:
 # --- what a client sends ---------------------------------------------------------------------------------
 
 COLUMNS: dict[str, tuple[Column, Column, list[bool]]] = {
-    "null lost": (MASS, replace(MASS, nullable=False), [True]),
+    "null lost, of a version that does not say": (MASS, replace(MASS, nullable=False), [True]),
+    "null lost, that was shown": (replace(MASS, null_shown=True), replace(MASS, nullable=False), [True]),
+    "null lost, that was not shown": (replace(MASS, null_shown=False), replace(MASS, nullable=False), [False]),
+    "null shown no more": (replace(MASS, null_shown=True), replace(MASS, null_shown=False), []),
     "null gained": (YEAR, replace(YEAR, nullable=True), [False]),
     "a new category": (ISLAND, replace(ISLAND, categories=("Biscoe", "Dream", "Torgersen")), [False]),
     "a lost category": (ISLAND, replace(ISLAND, categories=("Biscoe",)), [True]),
@@ -73,7 +78,7 @@ COLUMNS: dict[str, tuple[Column, Column, list[bool]]] = {
         replace(ISLAND, accepts_unknown=True), replace(ISLAND, categories=("Biscoe",), accepts_unknown=True), [False],
     ),
     "categories in another order": (ISLAND, replace(ISLAND, categories=("Dream", "Biscoe")), []),
-    "unknown categories refused": (replace(ISLAND, accepts_unknown=True), ISLAND, [True]),
+    "unknown categories refused": (replace(ISLAND, accepts_unknown=True), ISLAND, [False]),
     "unknown categories taken": (ISLAND, replace(ISLAND, accepts_unknown=True), [False]),
     "categories where there were none": (replace(ISLAND, categories=None), ISLAND, [True, False]),
     "categories no more": (ISLAND, replace(ISLAND, categories=None, accepts_unknown=True), [False, False]),
@@ -94,7 +99,13 @@ COLUMNS: dict[str, tuple[Column, Column, list[bool]]] = {
     "a narrower integer": (YEAR, replace(YEAR, dtype="int32"), [True]),
     "an integer without sign": (YEAR, replace(YEAR, dtype="uint64"), [True]),
     "a wider integer": (replace(YEAR, dtype="uint8"), replace(YEAR, dtype="Int16"), [False]),
-    "a narrower float": (MASS, replace(MASS, dtype="Float32"), [True]),
+    "a narrower float": (replace(MASS, maximum=1e300), replace(MASS, dtype="Float32"), [True]),
+    "a narrower float that takes what was shown": (MASS, replace(MASS, dtype="Float32"), [False]),
+    "a float of unknown range, narrower": (replace(MASS, minimum=None), replace(MASS, dtype="Float32"), [True]),
+    "a narrower integer that takes what was shown": (
+        replace(YEAR, minimum=2007.0, maximum=2009.0), replace(YEAR, dtype="uint16"), [False],
+    ),
+    "a narrower integer that does not": (replace(YEAR, minimum=-1.0, maximum=2009.0), replace(YEAR, dtype="uint16"), [True]),
     "a wider float": (replace(MASS, dtype="float16"), MASS, [False]),
     "another dtype of text": (replace(ISLAND, dtype="object"), ISLAND, [False]),
     "an observed range": (MASS, replace(MASS, minimum=0.0, maximum=1.0), []),
@@ -118,6 +129,17 @@ def test_a_datetime_that_changed(before: str, after: str, breaking: bool) -> Non
     was, now = (Column("at", Kind.DATETIME, f"datetime64[{unit}]", null="nat") for unit in (before, after))
 
     assert told(takes(was), takes(now)) == [("column at", breaking)]
+
+
+@pytest.mark.parametrize(
+    ("after", "last", "breaking"),
+    [("ns", "2026-01-31T12:00:00", False), ("ns", "2500-01-01T00:00:00", True), ("s", "2026-01-31T12:00:00", True)],
+)
+def test_a_datetime_that_was_shown(after: str, last: str, breaking: bool) -> None:
+    """Years that the example did not reach are not missed; of fractions it cannot be told."""
+    was = Column("at", Kind.DATETIME, "datetime64[us]", null="nat", minimum="1999-12-31T00:00:00", maximum=last)
+
+    assert told(takes(was), takes(replace(was, dtype=f"datetime64[{after}]"))) == [("column at", breaking)]
 
 
 def test_columns_come_and_go() -> None:
@@ -158,7 +180,7 @@ OUTPUTS: dict[str, tuple[dict[str, Output], dict[str, Output], list[tuple[str, b
     "columns": ({"transform": NAMED}, {"transform": replace(NAMED, columns=None)}, [("output transform", True)]),
     "labels in another order": ({"predict": LABELS}, {"predict": replace(LABELS, classes=SPECIES[::-1])}, [(P, False)]),
     "one more label": ({"predict": LABELS}, {"predict": replace(LABELS, classes=(*SPECIES, "Rockhopper"))}, [(P, False)]),
-    "one label less": ({"predict": LABELS}, {"predict": replace(LABELS, classes=SPECIES[:2])}, [(P, False)]),
+    "one label less": ({"predict": LABELS}, {"predict": replace(LABELS, classes=SPECIES[:2])}, [(P, True)]),
     "a label renamed": ({"predict": LABELS}, {"predict": replace(LABELS, classes=(*SPECIES[:2], "gentoo"))}, [(P, True), (P, True)]),
     "labels untold": ({"predict": LABELS}, {"predict": replace(LABELS, classes=None)}, [(P, False)]),
     "vector in another order": ({"predict_proba": SHARES}, {"predict_proba": replace(SHARES, classes=SPECIES[::-1])}, [(S, True)]),
@@ -188,8 +210,47 @@ OUTPUTS: dict[str, tuple[dict[str, Output], dict[str, Output], list[tuple[str, b
 def test_an_output_that_changed(
     before: dict[str, Output], after: dict[str, Output], expected: list[tuple[str, bool]]
 ) -> None:
-    """An output breaks a client when its answers look otherwise, or mean something else."""
-    assert told(answers(**before), answers(**after)) == expected
+    """An output that clients rely on breaks them when its answers look otherwise, or mean something else."""
+    assert told(replace(answers(**before), promised=tuple(before)), answers(**after)) == expected
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), OUTPUTS.values(), ids=OUTPUTS)
+def test_an_output_that_nobody_relies_on_breaks_nobody(
+    before: dict[str, Output], after: dict[str, Output], expected: list[tuple[str, bool]]
+) -> None:
+    """The same changes of an output beside the default one are notes, as long as it was neither promised nor asked."""
+    number = {"score_samples": Output(Kind.NUMBER)}
+    was, now = answers(**number, **before), answers(**number, **after)
+    asked = replace(was, promised=("score_samples",))
+
+    assert {grade for _, grade in told(was, now)} <= {False}
+    assert told(asked, now) == told(was, now)
+    for change in compare_signatures(was, now):
+        assert change.grade is Grade.SAME or change.grade is Grade.NOTE
+    breaking = {place for place, breaks in expected if breaks and place.startswith("output")}
+    names = {place.removeprefix("output ") for place in breaking}
+    moments = dict.fromkeys(names, datetime(2026, 11, 27, tzinfo=UTC))
+    assert {change.what for change in compare_signatures(was, now, moments) if change.breaking} == breaking
+
+
+def test_why_an_output_is_relied_on_is_said() -> None:
+    """The reason stands beside what is gone: the default, a promise, or when it was last asked; else that none is."""
+    before = replace(answers(predict=LABELS, predict_proba=SHARES, transform=NAMED), promised=("predict_proba",))
+    moment = {"transform": datetime(2026, 11, 27, 23, 59, tzinfo=UTC), "never": datetime(2026, 1, 1, tzinfo=UTC)}
+    after = answers(predict=LABELS)
+
+    assert compare_signatures(before, after, moment) == (
+        Change(S, "is gone; predict_proba was promised when it was registered", Grade.BREAKING),
+        Change("output transform", "is gone; transform was asked over HTTP, last on 2026-11-27", Grade.BREAKING),
+    )
+    assert compare_signatures(before, after)[1] == Change(
+        "output transform", "is gone; it was neither promised nor asked", Grade.NOTE
+    )
+    assert relied_outputs(before, moment) == {
+        "predict": "answers where no output is named",
+        "predict_proba": "was promised when it was registered",
+        "transform": "was asked over HTTP, last on 2026-11-27",
+    }
 
 
 def test_a_change_is_said_in_words() -> None:
@@ -199,15 +260,19 @@ def test_a_change_is_said_in_words() -> None:
     turned = answers(predict_proba=replace(SHARES, classes=SPECIES[::-1]))
 
     assert compare_signatures(takes(YEAR, ISLAND), retyped) == (
-        Change("column year", "integer (int64) became integer (int32), which does not take all that was taken", True),
+        Change(
+            "column year",
+            "integer (int64) became integer (int32), which does not take all that was taken",
+            Grade.BREAKING,
+        ),
         Change(
             "column island",
             "new categories: 'island 0', 'island 1', 'island 2', 'island 3', 'island 4' and 3 more",
-            False,
+            Grade.NOTE,
         ),
     )
     assert compare_signatures(answers(predict_proba=SHARES), turned) == (
-        Change("output predict_proba", "class order: now 'Gentoo', 'Chinstrap', 'Adelie'", True),
+        Change("output predict_proba", "class order: now 'Gentoo', 'Chinstrap', 'Adelie'", Grade.BREAKING),
     )
 
 
@@ -217,9 +282,33 @@ def test_a_change_is_said_in_words() -> None:
 def test_a_version_does_not_differ_from_itself() -> None:
     """Nothing is listed, and a client can call it."""
     assert compare(VERSION, VERSION) == Difference(
-        "penguins@2", "penguins@2", (), {}, {}, {}, {}, (1000, 1000), ("skops", "skops"), same_bytes=True
+        "penguins@2",
+        "penguins@2",
+        (),
+        {},
+        {},
+        {},
+        {},
+        (1000, 1000),
+        ("skops", "skops"),
+        same_bytes=True,
+        relied={"predict": "answers where no output is named"},
     )
     assert compare(VERSION, VERSION).compatible
+    assert compare(VERSION, VERSION).verdict is Grade.SAME
+
+
+def test_the_verdict_has_three_grades() -> None:
+    """Nothing that a client notices is the same; wider or narrower beyond what was used is a note; the worst counts."""
+    turned = takes(*PENGUINS.columns[::-1])
+    wider = replace(turned, columns=(YEAR, replace(ISLAND, accepts_unknown=True), MASS))
+    narrower = replace(wider, outputs={"predict": LABELS})
+    verdicts = [
+        compare(VERSION, replace(VERSION, signature=signature)).verdict
+        for signature in (turned, wider, narrower, takes(YEAR))
+    ]
+
+    assert verdicts == ["same", "note", "note", "breaking"]
 
 
 def test_only_what_differs_is_listed() -> None:
@@ -271,8 +360,12 @@ def test_a_difference_as_json() -> None:
     assert written == {
         "before": "penguins@2",
         "after": "penguins@3",
+        "verdict": "note",
         "compatible": True,
-        "signature": [{"what": "column year", "detail": "takes missing values now", "breaking": False}],
+        "relied": {"predict": "answers where no output is named"},
+        "signature": [
+            {"what": "column year", "detail": "takes missing values now", "grade": "note", "breaking": False}
+        ],
         "metrics": {"accuracy": {"before": 0.9, "after": None}},
         "params": {},
         "environment": {},
@@ -306,6 +399,11 @@ VALUES: list[Any] = [
     "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.001", "2026-01-31T12:00:00.000001Z", "2026-01-31T12:00:00.000000001",
     "1066-10-14T09:00:00", "1066-10-14T09:00:00Z", "2500-01-01T00:00:00.123456",
 ]  # fmt: skip
+RANGES: dict[Kind, list[tuple[Any, Any]]] = {
+    Kind.NUMBER: [(None, None), (0.0, 1.0), (-1.0, 70000.0), (0.0, 1e300)],
+    Kind.INTEGER: [(None, None), (0.0, 100.0), (-129.0, 255.0), (0.0, float(2**31))],
+    Kind.DATETIME: [(None, None), ("2026-01-31T12:00:00", "2026-02-01T00:00:00"), ("1066-10-14T09:00:00", "2500-01-01T00:00:00")],
+}  # fmt: skip
 names = st.lists(st.sampled_from("abc"), unique=True, min_size=1)
 
 
@@ -319,7 +417,32 @@ def columns(draw: Callable[..., Any], name: str) -> Column:
     categories = draw(known if category else st.none() | known)
     assume(not category or len({type(value) for value in categories}) == 1)
     dtype = draw(st.sampled_from(DTYPES[kind]))
-    return Column(name, kind, dtype, draw(st.booleans()), categories, accepts_unknown=draw(st.booleans()))
+    lowest, highest = draw(st.sampled_from(RANGES.get(kind, [(None, None)])))
+    nullable, shown = draw(st.sampled_from([(True, True), (True, False), (True, None), (False, False), (False, None)]))
+    return Column(
+        name,
+        kind,
+        dtype,
+        nullable,
+        categories,
+        accepts_unknown=draw(st.booleans()),
+        minimum=lowest,
+        maximum=highest,
+        null_shown=shown,
+    )
+
+
+def was_shown(column: Column, value: Any) -> bool:
+    """Tell whether the example may have had a value: within what was observed of it, as far as that is known."""
+    if value is None:
+        return column.null_shown is not False
+    if column.categories is not None and not any(type(value) is type(c) and value == c for c in column.categories):
+        return False
+    if column.minimum is None:
+        return True
+    if isinstance(value, str):
+        return str(column.minimum)[:4] <= value[:4] <= str(column.maximum)[:4]
+    return column.minimum <= value <= column.maximum
 
 
 def signatures() -> st.SearchStrategy[Signature]:
@@ -369,15 +492,17 @@ def fits(signature: Signature, row: dict[str, Any]) -> bool:
 @settings(deadline=None)
 @given(st.lists(columns("x"), min_size=8, max_size=12))
 def test_the_verdict_is_that_of_validation(versions: list[Column]) -> None:
-    """What fitted one version fits every compatible one, as the API itself checks it."""
+    """What was shown to one version fits every compatible one, and all that fitted one that is the same."""
     taken = [
         (column, {place for place, value in enumerate(VALUES) if fits(takes(column), {"x": value})})
         for column in versions
     ]
 
     for (before, was), (after, now) in permutations(taken, 2):
-        compatible = not any(change.breaking for change in compare_signatures(takes(before), takes(after)))
-        assert was <= now or not compatible
+        grade = Grade.worst([change.grade for change in compare_signatures(takes(before), takes(after))])
+        shown = {place for place in was if was_shown(before, VALUES[place])}
+        assert shown <= now or grade is Grade.BREAKING
+        assert was == now or grade is not Grade.SAME
 
 
 @given(names, names)

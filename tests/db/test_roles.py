@@ -135,7 +135,7 @@ def penguins(stores: Callable[[str], ModelStore]) -> None:
 # --- every verb on every table -------------------------------------------------------------------------------
 
 ALL = "every column"
-TABLES = {"model", "version", "metric", "alias", "event", "generation", "store", "alembic_version"}
+TABLES = {"model", "version", "metric", "alias", "asked_output", "event", "generation", "store", "alembic_version"}
 REGISTERED = {
     *("model_id", "number", "sha256", "size_bytes", "format", "signature", "golden", "metrics", "params", "tags"),
     *("environment", "lineage", "note", "idempotency_key", "created_by"),
@@ -165,8 +165,8 @@ ALLOWED: dict[tuple[str, str], dict[str, Any]] = {
     (LAB, "DELETE"): {"alias": ALL},
     (LAB, "TRUNCATE"): {},
     (API, "SELECT"): dict.fromkeys(TABLES, ALL),
-    (API, "INSERT"): {},
-    (API, "UPDATE"): {},
+    (API, "INSERT"): {"asked_output": {"version_id", "output"}},
+    (API, "UPDATE"): {"asked_output": {"asked_at"}},
     (API, "DELETE"): {},
     (API, "TRUNCATE"): {},
 }

@@ -9,6 +9,8 @@ import pytest
 from bodega import cli
 from bodega_db.errors import InvalidReferenceError, VersionNotFoundError
 from fitting import Fitted
+from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
 
 
 @pytest.fixture
@@ -27,12 +29,50 @@ def test_a_notebook_sees_what_differs(compared: ModuleType) -> None:
     other = compared.diff("penguins@1", "penguins@3")
 
     assert (same.compatible, other.compatible) == (True, False)
-    assert repr(same) == "<bodega diff of penguins@1 and penguins@2: compatible>"
-    assert str(same).splitlines()[0] == "Callers of penguins@1 can call penguins@2."
+    assert repr(same) == "<bodega diff of penguins@1 and penguins@2: same>"
+    assert str(same).splitlines()[0] == "Callers of penguins@1 can call penguins@2: it takes and answers the same."
     assert "  metrics.accuracy: 0.9 → 0.95\n  tags.team: birds → none\n  artifact: the same bytes" in str(same)
     assert "(breaks callers)" in str(other).splitlines()[1]
     assert "Callers of penguins@1 cannot call penguins@3." in other._repr_html_()
     assert "\x1b" not in str(other) + other._repr_html_()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_note_says_what_is_given_up_and_that_it_was_not_used(lab: ModuleType, fitted: Fitted) -> None:
+    """Another algorithm is a note: of many columns it is told once what is the same of all."""
+    lab.register(fitted.model, "penguins", example=fitted.X)
+    lab.register(GaussianNB().fit(fitted.X, fitted.y), "penguins", example=fitted.X)
+    lab.register(SVC().fit(fitted.X, fitted.y), "penguins", example=fitted.X)
+
+    narrower = lab.diff("penguins@1", "penguins@3")
+
+    assert (narrower.verdict, narrower.compatible) == ("note", True)
+    assert repr(narrower) == "<bodega diff of penguins@1 and penguins@3: note>"
+    assert str(narrower).splitlines()[:4] == [
+        "Callers of penguins@1 can call penguins@3: it is wider or narrower, but not in what was shown, promised or asked.",
+        "  columns bill_length_mm, bill_depth_mm, flipper_length_mm and 1 more: no longer takes missing values, of which "
+        "the example had none",
+        "  output predict_proba: is gone; it was neither promised nor asked",
+        "  output decision_function: is new",
+    ]
+    assert lab.promote("penguins@1").number == 1
+    assert lab.promote("penguins@3").number == 3
+
+
+def test_a_promise_is_shown_and_kept(lab: ModuleType, fitted: Fitted) -> None:
+    """The receipt and the signature have it, and a version without the output is told to break callers."""
+    promised = lab.register(fitted.model, "penguins", example=fitted.X, outputs=["predict_proba"])
+    lab.register(SVC().fit(fitted.X, fitted.y), "penguins", example=fitted.X)
+
+    difference = str(lab.diff("penguins@1", "penguins@2"))
+
+    assert "predict_proba: 3 numbers: Adelie, Chinstrap, Gentoo; promised" in str(promised)
+    assert "; promised" in promised._repr_html_()
+    assert promised.signature.promised == ("predict_proba",)
+    assert difference.splitlines()[:2] == [
+        "Callers of penguins@1 cannot call penguins@2.",
+        "  output predict_proba: is gone; predict_proba was promised when it was registered (breaks callers)",
+    ]
 
 
 def test_versions_in_quarantine_can_be_compared(compared: ModuleType) -> None:

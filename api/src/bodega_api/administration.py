@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from bodega_api.answers import ModelAnswer, ProblemAnswer, VersionDetail, version_detail
 from bodega_api.choices import AliasList, alias_list
 from bodega_api.credentials import check_token
-from bodega_api.dependencies import Loaded, ModelName, Reference, Store, only_parameters
+from bodega_api.dependencies import Loaded, ModelName, Reference, Store, Used, only_parameters
 from bodega_api.loaded import key_of
 from bodega_api.models import get_model
 from bodega_api.orders import (
@@ -83,9 +83,14 @@ Writing = Annotated[ModelStore, Depends(get_writing_store)]
     f"{VERSION}/promote", dependencies=NOTHING_ELSE, openapi_extra=described(Promotion), operation_id="promote_version"
 )
 def promote(
-    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Promotion, Depends(ordered(Promotion))]
+    store: Writing,
+    loaded: Loaded,
+    usage: Used,
+    reference: Reference,
+    order: Annotated[Promotion, Depends(ordered(Promotion))],
 ) -> VersionDetail:
     """Put a version into production and archive the former one, at once."""
+    usage.tell_if_possible()  # what was asked here in the last second counts too
     return _told(store.promote(reference, reason=order.reason, force=order.force, actor=order.by), loaded)
 
 

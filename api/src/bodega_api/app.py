@@ -40,6 +40,7 @@ from bodega_api.sharing import SharedArrays
 from bodega_api.siblings import Siblings
 from bodega_api.tallies import Tallies
 from bodega_api.traffic import PREDICT, Traffic
+from bodega_api.usage import Usage
 from bodega_api.warming import Warming
 
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
@@ -127,7 +128,7 @@ def create_app(settings: Settings) -> FastAPI:
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
-    tallies, traffic = Tallies(), Traffic()
+    tallies, traffic, usage = Tallies(), Traffic(), Usage(store)
     allocator, siblings = Allocator(), Siblings()
     shared = SharedArrays(siblings)
 
@@ -135,7 +136,8 @@ def create_app(settings: Settings) -> FastAPI:
         tally = tallies.of(version.model, version.number)
 
         def load(tried: bool) -> Engine:
-            return Engine.start(store.open(version, rehearse=not tried), version.golden, tally)
+            runner = store.open(version, rehearse=not tried)
+            return Engine.start(runner, version.golden, tally, usage.of(version.model, version.number))
 
         with allocator.apart():
             engine = shared.load(version, load)
@@ -163,8 +165,10 @@ def create_app(settings: Settings) -> FastAPI:
         warming.start()
         inspection.start()
         scrub.start()
+        usage.start()
         with Connections(Limits.of(settings)).watched() as connections:
             yield {"fast_path": app.fast_path, "connections": connections, "traffic": traffic}  # for `protocol`
+        usage.stop()
         scrub.stop()
         inspection.stop()
         warming.stop()
@@ -189,6 +193,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes=routes,
         loaded=loaded,
         tallies=tallies,
+        usage=usage,
         calls=calls,
         warming=warming,
         inspection=inspection,

@@ -1,13 +1,13 @@
 """Which version is meant, over HTTP: what would answer and why, the aliases of a model, two versions compared."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from bodega_db.store import ModelStore
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from bodega_api.answers import ProblemAnswer
-from bodega_api.dependencies import ModelName, Store, only_parameters
+from bodega_api.dependencies import ModelName, Store, Used, only_parameters
 
 VERSION = "a number, latest, production, an alias or best:METRIC[:min]"
 
@@ -44,8 +44,13 @@ class DifferenceAnswer(BaseModel):
 
     before: str
     after: str
-    compatible: bool = Field(description="whether callers of the first can call the second unchanged")
-    signature: list[dict[str, Any]] = Field(description="changes, each with what, detail and breaking")
+    verdict: Literal["same", "note", "breaking"] = Field(
+        description="what the second is to callers of the first; a note is wider or narrower, but not in what was "
+        "shown, promised or asked"
+    )
+    compatible: bool = Field(description="whether callers of the first can call the second unchanged: not breaking")
+    relied: dict[str, str] = Field(description="outputs that callers of the first rely on, each with the reason")
+    signature: list[dict[str, Any]] = Field(description="changes, each with what, detail, grade and breaking")
     metrics: dict[str, Sides]
     params: dict[str, Sides]
     environment: dict[str, Sides]
@@ -90,9 +95,11 @@ def alias_list(store: ModelStore, name: str) -> AliasList:
 )
 def diff(
     store: Store,
+    usage: Used,
     name: ModelName,
     before: Annotated[str, Query(min_length=1, description=VERSION)],
     after: Annotated[str, Query(min_length=1, description=VERSION)],
 ) -> DifferenceAnswer:
     """Compare two versions of a model, and tell whether callers of the first can call the second."""
+    usage.tell_if_possible()
     return DifferenceAnswer(**store.diff(f"{name}@{before}", f"{name}@{after}").to_dict())

@@ -24,6 +24,7 @@ from bodega_api.media.coding import unpacked
 from bodega_api.media.kinds import Medium, body_medium
 from bodega_api.problems import BodyError, BodyTooLargeError, MediaTypeError, ParameterError
 from bodega_api.routing import Routes
+from bodega_api.usage import Usage
 from bodega_api.validation import shown
 from bodega_api.warming import Warming
 
@@ -58,6 +59,11 @@ async def get_inspection(request: Request) -> Inspection:
     return cast("Inspection", request.app.state.inspection)
 
 
+async def get_usage(request: Request) -> Usage:
+    """Return what the app has answered."""
+    return cast("Usage", request.app.state.usage)
+
+
 async def get_settings(request: Request) -> Settings:
     """Return the app's settings."""
     return cast("Settings", request.app.state.settings)
@@ -69,6 +75,7 @@ Loaded = Annotated[LoadedVersions[Engine], Depends(get_loaded)]
 ModelCalls = Annotated[Calls, Depends(get_calls)]
 Inspected = Annotated[Inspection, Depends(get_inspection)]
 Warm = Annotated[Warming, Depends(get_warming)]
+Used = Annotated[Usage, Depends(get_usage)]
 AppSettings = Annotated[Settings, Depends(get_settings)]
 
 

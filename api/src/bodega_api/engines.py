@@ -49,7 +49,7 @@ class Ways:
 class Engine:
     """A version in memory that answers for JSON columns; safe to share between threads."""
 
-    def __init__(self, runner: Runner, ways: Ways, tally: Tally) -> None:
+    def __init__(self, runner: Runner, ways: Ways, tally: Tally, asked: set[str] | None = None) -> None:
         self.runner = runner
         self.plan = ways.plan
         self.why_no_plan = ways.why_no_plan
@@ -59,12 +59,15 @@ class Engine:
         # Columns whose numbers have another type beside a missing one.
         self.gaps_turn = tuple(column.name for column in runner.signature.columns if column.nullable and turns(column))
         self.tally = tally
+        self.asked = set() if asked is None else asked
         self._answers = itertools.count(1)
         self._rests_until = 0.0  # by time.monotonic()
 
     @classmethod
-    def start(cls, runner: Runner, golden: Golden, tally: Tally) -> "Engine":
+    def start(cls, runner: Runner, golden: Golden, tally: Tally, asked: set[str] | None = None) -> "Engine":
         """Find out how a model that was loaded can be asked, and let its plan prove itself.
+
+        The names of the outputs that it answers then go into `asked`.
 
         A model that answers must not be kept from it by what only makes it faster: whatever becomes of that.
         """
@@ -75,7 +78,7 @@ class Engine:
         except Exception as exc:
             log.exception("Planning a %s failed", type(runner.model).__name__)
             ways = Ways(None, f"planning raised {type(exc).__name__}")
-        return cls(runner, ways, tally)
+        return cls(runner, ways, tally, asked)
 
     @property
     def batched(self) -> bool:
@@ -118,6 +121,7 @@ class Engine:
                 raise
             self.tally.native += 1
             self.tally.rows.observe(len(native))
+            self.asked.add(output)
             return native
         if self.is_due():
             self.compare(columns, output, planned)
@@ -140,6 +144,7 @@ class Engine:
             return None
         self.tally.planned += 1
         self.tally.rows.observe(len(answers))
+        self.asked.add(output)
         return answers
 
     def is_due(self) -> bool:

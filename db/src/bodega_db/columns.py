@@ -42,6 +42,7 @@ def describe_column(name: str, series: "pd.Series[Any]") -> Column:
         minimum=lowest,
         maximum=highest,
         null=_null(kind, series),
+        null_shown=bool(series.isna().any()),
     )
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from bodega_db.compatibility import Change, compare_signatures
+from bodega_db.compatibility import compare_signatures
+from bodega_db.contracts import relied_outputs
+from bodega_db.differences import Change, Grade
 from bodega_db.records import Json, Version
 
 Pairs = Mapping[str, tuple[Any, Any]]
@@ -14,7 +17,8 @@ Pairs = Mapping[str, tuple[Any, Any]]
 class Difference:
     """What differs between two versions, which are named as people write them: 'penguins@2'.
 
-    The mappings hold only what differs: a name, and its value in either version, None where there is none.
+    `relied` are the outputs that callers of the first one rely on, each with the reason. The other mappings hold only
+    what differs: a name, and its value in either version, None where there is none.
     """
 
     before: str
@@ -27,6 +31,12 @@ class Difference:
     size_bytes: tuple[int, int]
     format: tuple[str, str]
     same_bytes: bool
+    relied: Mapping[str, str]
+
+    @property
+    def verdict(self) -> Grade:
+        """What the second version is to a client of the first one."""
+        return Grade.worst([change.grade for change in self.signature])
 
     @property
     def breaking(self) -> tuple[Change, ...]:
@@ -43,7 +53,9 @@ class Difference:
         return {
             "before": self.before,
             "after": self.after,
+            "verdict": self.verdict.value,
             "compatible": self.compatible,
+            "relied": dict(self.relied),
             "signature": [change.to_dict() for change in self.signature],
             "metrics": _plain(self.metrics),
             "params": _plain(self.params),
@@ -55,12 +67,12 @@ class Difference:
         }
 
 
-def compare(before: Version, after: Version) -> Difference:
-    """Return what differs between two versions, of one model or of two."""
+def compare(before: Version, after: Version, asked: Mapping[str, datetime] | None = None) -> Difference:
+    """Return what differs between two versions, of one model or of two; `asked` as `compare_signatures` has it."""
     return Difference(
         before=before.reference,
         after=after.reference,
-        signature=compare_signatures(before.signature, after.signature),
+        signature=compare_signatures(before.signature, after.signature, asked),
         metrics=_pairs(before.metrics, after.metrics),
         params=_pairs(before.params, after.params),
         environment=_pairs(_flat(before.environment), _flat(after.environment)),
@@ -68,6 +80,7 @@ def compare(before: Version, after: Version) -> Difference:
         size_bytes=(before.size_bytes, after.size_bytes),
         format=(before.format, after.format),
         same_bytes=before.digest == after.digest,
+        relied=relied_outputs(before.signature, asked or {}),
     )
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing, moves
+from bodega_db import catalog, choosing, moves, usage
 from bodega_db.changing import ChangingVerbs, lock, parse_explicit
 from bodega_db.compatibility import compare_signatures
 from bodega_db.errors import (
@@ -43,15 +43,15 @@ class LifecycleVerbs(ChangingVerbs):
     ) -> Version:
         """Put a version into production and archive the former one, at once.
 
-        Raises IncompatibleSignatureError where clients of the former one could not call this one, unless forced with
-        a reason, and StatusMoveError for a version in quarantine.
+        Raises IncompatibleSignatureError where it breaks what clients of the former one rely on, unless forced with a
+        reason, and StatusMoveError for a version in quarantine.
         """
         checked = check_reason(reason, required_for="A forced promotion" if force else None)
         with self._moving(reference, checked, actor) as move:
             if move.version.status is Status.PRODUCTION:
                 return move.version
             if not force and move.production is not None:
-                _check_callers(catalog.get_version(move.session, move.version.model, move.production), move.version)
+                _check_callers(move.session, move.version, move.production)
             return move.into_production()
 
     def rollback(
@@ -212,8 +212,12 @@ def _former(session: Session, model_id: int, promotions: list[int]) -> int:
     return number
 
 
-def _check_callers(former: Version, version: Version) -> None:
-    breaking = [change for change in compare_signatures(former.signature, version.signature) if change.breaking]
+def _check_callers(session: Session, version: Version, production: int) -> None:
+    """Raise IncompatibleSignatureError where something breaks; wider or narrower beyond what was used is no reason."""
+    former = catalog.get_version(session, version.model, production)
+    asked = usage.list_asked(session, version.model, production)
+    changes = compare_signatures(former.signature, version.signature, asked)
+    breaking = [change for change in changes if change.breaking]
     if breaking:
         first = "; ".join(f"{change.what}: {change.detail}" for change in breaking[:5])
         rest = f"; and {len(breaking) - 5} more" if len(breaking) > 5 else ""

@@ -3,7 +3,7 @@
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from bodega_db import behind, catalog, inventory
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
+from bodega_db.contracts import promise
 from bodega_db.environment import capture_environment, default_actor
 from bodega_db.errors import (
     BodegaError,
@@ -93,6 +94,7 @@ class RegisteringVerbs:
         note: str | None = None,
         format: str = "skops",
         lineage: Mapping[str, Any] | None = None,
+        outputs: Sequence[str] | str | None = None,
         idempotency_key: str | None = None,
         actor: str | None = None,
     ) -> Version:
@@ -101,6 +103,8 @@ class RegisteringVerbs:
         File first, row last (docs/registration.md): a crash anywhere leaves at most a file that no row names.
         With an idempotency key that was used for the same bytes, that version is returned and nothing is written;
         without one, a key of its own tells whether a COMMIT whose answer was lost has happened.
+        `outputs` are those that callers may rely on beside the default one: a version without them is not promoted
+        over this one unless forced. The others are answered too.
         Raises RegistrationError and its kin with the reason, before anything is visible to anybody.
         """
         # These bring scikit-learn along, which listing versions does not need.
@@ -126,6 +130,7 @@ class RegisteringVerbs:
         if core.model is not model:
             with asking(model):
                 golden = check_core(model, core, example, golden)
+        signature = promise(signature, outputs)
         check_storable("example and categories", [signature.to_dict(), golden.to_dict()])
         environment = capture_environment(core.model)
 

@@ -40,6 +40,7 @@ LABS: Mapping[str, Mapping[Verb, Columns]] = {
         "UPDATE": ("version_id",),
         "DELETE": WHOLE,
     },
+    "asked_output": READ,
     "event": READ,
     "generation": READ,
     "store": READ,
@@ -60,6 +61,8 @@ RIGHTS: Mapping[str, Mapping[str, Mapping[Verb, Columns]]] = {
         "version": READ,
         "metric": READ,
         "alias": READ,
+        # What its callers asked; the one thing that it writes, but for a quarantine.
+        "asked_output": {**READ, "INSERT": ("version_id", "output"), "UPDATE": ("asked_at",)},
         "event": READ,
         "generation": READ,
         "store": READ,

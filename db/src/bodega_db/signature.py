@@ -35,9 +35,10 @@ class Column:
     """One input column: what it may hold, and the dtype that the model sees.
 
     `categories` are the values that the model knows (an encoder's, or a pandas category's); with
-    `accepts_unknown` it answers for others too. `minimum` and `maximum` were observed in the example and bind
-    nobody. `null` is how the model's data write a missing value: "nan", "none", "na" or "nat"; with
-    `null_is_unknown` no encoder learned it as a category, and it is answered as any value beyond those.
+    `accepts_unknown` it answers for others too. `minimum`, `maximum` and `null_shown` (was a value missing?) were
+    observed in the example and bind nobody; versions from before there was a `null_shown` have none. `null` is how
+    the model's data write a missing value: "nan", "none", "na" or "nat"; with `null_is_unknown` no encoder learned it
+    as a category, and it is answered as any value beyond those.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Column:
     maximum: float | str | None = None
     null: str = "nan"
     null_is_unknown: bool = False
+    null_shown: bool | None = None
 
     @property
     def is_pandas_category(self) -> bool:
@@ -80,6 +82,7 @@ class Signature:
     `by_row` is how a frame of one dtype lies in memory: sums are taken in that order, and their last digit
     depends on it. `row_wise` tells whether a row is answered the same whatever rows are asked with it; None where the
     model was never asked (versions of before).
+    `promised` are the outputs that callers were told they may rely on, beside the default one.
     """
 
     container: Container
@@ -88,6 +91,7 @@ class Signature:
     array_dtype: str | None = None
     by_row: bool = False
     row_wise: bool | None = None
+    promised: tuple[str, ...] = ()
 
     @property
     def default_output(self) -> str:

@@ -1,14 +1,14 @@
 """The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Self
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing, ownership
+from bodega_db import catalog, choosing, ownership, usage
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.diff import Difference, compare
 from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine
@@ -41,6 +41,7 @@ from bodega_db.schema import check_schema
 from bodega_db.search import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction
 from bodega_db.upkeep import UpkeepVerbs
+from bodega_db.usage import AskedOutput
 from bodega_db.watching import Tell, Watcher
 
 log = logging.getLogger("bodega_db")
@@ -149,7 +150,16 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
     def diff(self, before: str, after: str) -> Difference:
         """Return what differs between the versions of two references, and whether callers of one can call the other."""
-        return compare(self.find(before), self.find(after))
+        first, second = self.find(before), self.find(after)
+        with self._reading() as connection:
+            asked = usage.list_asked(connection, first.model, first.number)
+        return compare(first, second, asked)
+
+    def note_asked(self, asked: Collection[AskedOutput]) -> None:
+        """Note that these outputs of versions were answered, for promotions to come: a row an hour for each."""
+        if asked:
+            with self._transaction() as session:
+                usage.note_asked(session, asked)
 
     def resolve(self, reference: str) -> Resolution:
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD = "0006"  # the migration that makes them; a test holds it to be the newest
+HEAD = "0007"  # the migration that makes them; a test holds it to be the newest
 NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,127}$"
 STATUSES = ("candidate", "production", "archived", "quarantined")
 FORMATS = ("skops", "joblib")
@@ -154,6 +154,17 @@ class AliasRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
     protected: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class AskedOutputRow(Base):
+    """An output of a version that the API answered, and when it last noted that."""
+
+    __tablename__ = "asked_output"
+    __table_args__ = (CheckConstraint("output ~ '^[a-z_]{1,40}$'", name="output"),)
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id", ondelete="CASCADE"), primary_key=True)
+    output: Mapped[str] = mapped_column(primary_key=True)
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class EventRow(Base):

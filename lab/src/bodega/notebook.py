@@ -1,7 +1,7 @@
 """The verbs of a notebook: register, get, load, list, compare."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -35,6 +35,7 @@ def register(
     tags: Mapping[str, Any] | None = None,
     note: str | None = None,
     data: Any = None,
+    outputs: Sequence[str] | str | None = None,
     format: str = "skops",
     idempotency_key: str | None = None,
 ) -> Receipt:
@@ -42,7 +43,8 @@ def register(
 
     `example` is rows as you would call `predict` with; up to 20 of them are kept with the answers, and every load
     must reproduce those. `params` are the estimator's own unless given. Of `data`, the training data, only a
-    fingerprint is kept. The same `idempotency_key` registers the same model once.
+    fingerprint is kept. `outputs` names those that callers may rely on beside the default one, as in
+    ["predict_proba"]; the others are answered too. The same `idempotency_key` registers the same model once.
     A warning says where an answer depends on the other rows that are asked with it.
     Raises RegistrationError and its kin when the model could not be served, before anything is visible to anybody.
     """
@@ -58,6 +60,7 @@ def register(
         params=read_parameters(model) if params is None else params,
         tags=tags,
         note=note,
+        outputs=outputs,
         format=format,
         lineage=lineage,
         idempotency_key=idempotency_key,

@@ -201,7 +201,8 @@ def describe_outputs(signature: Signature) -> Iterable[tuple[str, str]]:
     for name, output in signature.outputs.items():
         many = "×".join(str(length) for length in output.shape)
         labels = f": {_some(output.classes)}" if output.classes else ""
-        yield name, printable(f"{many} {output.kind.value}s{labels}" if many else f"{output.kind.value}{labels}")
+        promised = "; promised" if name in signature.promised else ""
+        yield name, printable(f"{f'{many} {output.kind.value}s' if many else output.kind.value}{labels}{promised}")
 
 
 def size(count: int) -> str:
