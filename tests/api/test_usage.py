@@ -1,5 +1,6 @@
 """Which outputs were asked is noted in the catalog, and a promotion knows, whoever makes it."""
 
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_a_promotion_over_http_knows_of_the_last_request(
 ) -> None:
     """It tells the catalog first what this copy answered a moment ago, and so does a comparison."""
     token = tmp_path / "token"
-    token.write_text("a-token-of-many-characters-0123456789")
+    token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
     api = start_api(admin_token_file=str(token))
     api.client.post("/predict", params={"output": "predict_proba"}, json=ROW).raise_for_status()

@@ -505,6 +505,7 @@ def test_the_verdict_is_that_of_validation(versions: list[Column]) -> None:
         assert was == now or grade is not Grade.SAME
 
 
+@settings(deadline=None)
 @given(names, names)
 def test_the_verdict_on_names_is_that_of_validation(before: list[str], after: list[str]) -> None:
     """A row of the one version is taken by the other exactly where no column came or went."""

@@ -130,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
     writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
     tallies, traffic, usage = Tallies(), Traffic(), Usage(store)
     allocator, siblings = Allocator(), Siblings()
-    shared = SharedArrays(siblings)
+    shared, calls = SharedArrays(siblings), Calls(settings.predict_seconds, settings.max_waiting)
 
     def open_engine(version: Version) -> Engine:
         tally = tallies.of(version.model, version.number)
@@ -148,7 +148,6 @@ def create_app(settings: Settings) -> FastAPI:
     routes = Routes(store, settings.max_stale, load=loaded.request)
     warming = Warming(store, routes, loaded, wanted=settings.keep_warm)
     inspection = Inspection(store, routes)
-    calls = Calls(settings.predict_seconds, settings.max_waiting)
     scrub = Scrub(
         store,
         loaded,
@@ -205,8 +204,7 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (health, metrics, models, history, choices, predictions):
         app.include_router(module.router)
     if token is not None:
-        app.state.token, app.state.guesses = token, Guesses(settings.workers)
-        app.state.writing_store = writing_store
+        _put_in_state(app, token=token, guesses=Guesses(settings.workers), writing_store=writing_store)
         app.include_router(administration.router)
     app.hosts, app.traffic, app.proxies = hosts, traffic, Proxies(app.answer, settings)
     app.fast_path = FastPath(app, hosts, app.proxies.prefix or "")

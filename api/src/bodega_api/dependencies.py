@@ -84,7 +84,7 @@ async def get_model_name(name: str) -> str:
     try:
         return check_model_name(name)
     except InvalidNameError as exc:
-        raise ModelNotFoundError("There is no model of that name") from exc
+        raise ModelNotFoundError("There is no model of that name", exc.advice) from exc
 
 
 ModelName = Annotated[str, Depends(get_model_name)]

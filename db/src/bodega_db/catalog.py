@@ -32,6 +32,7 @@ from bodega_db.records import (
 from bodega_db.schema import check_schema
 from bodega_db.sessions import IDLE_SECONDS
 from bodega_db.signature import Signature
+from bodega_db.suggestions import suggest_model
 from bodega_db.tables import EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 
 SUMMARY = (
@@ -193,11 +194,16 @@ def list_models(session: Session) -> list[ModelSummary]:
     return [_model(row) for row in session.execute(_models().order_by(ModelRow.name))]
 
 
+def no_model(session: Reading, name: str) -> ModelNotFoundError:
+    """Return the error for a name that no model has, with the one that may have been meant."""
+    return ModelNotFoundError("There is no model of that name", suggest_model(session, name) + ModelNotFoundError.hint)
+
+
 def get_model(session: Reading, name: str) -> ModelSummary:
     """Return one model; raise ModelNotFoundError."""
     row = session.execute(_models().where(ModelRow.name == name)).one_or_none()
     if row is None:
-        raise ModelNotFoundError("There is no model of that name")
+        raise no_model(session, name)
     return _model(row)
 
 
@@ -205,7 +211,7 @@ def get_model_id(session: Reading, name: str) -> int:
     """Return the id of a model's row; raise ModelNotFoundError."""
     found = session.execute(select(ModelRow.id).where(ModelRow.name == name)).scalar_one_or_none()
     if found is None:
-        raise ModelNotFoundError("There is no model of that name")
+        raise no_model(session, name)
     return found
 
 

@@ -15,6 +15,7 @@ from bodega_db.lifecycle import Status
 from bodega_db.places import describe_last_production, had_production
 from bodega_db.records import Resolution, Version
 from bodega_db.settings import WithoutProduction
+from bodega_db.suggestions import suggest_alias, suggest_metric
 from bodega_db.tables import AliasRow, GenerationRow, MetricRow, ModelRow, VersionRow
 
 CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
@@ -155,10 +156,12 @@ def _absence(
         case ref.Production():
             last = describe_last_production(session, name)
             return VersionNotFoundError(f"Model {name} has no version in production{f': {last.found}' if last else ''}")
-        case ref.ByAlias():
-            return VersionNotFoundError(f"Model {name} has no such alias")
+        case ref.ByAlias(alias):
+            advice = suggest_alias(session, name, alias, *ref.RESERVED) + VersionNotFoundError.hint
+            return VersionNotFoundError(f"Model {name} has no such alias", advice)
         case ref.Best(metric):
-            return VersionNotFoundError(f"No candidate or production version of {name} has the metric {metric}")
+            found = f"No candidate or production version of {name} has the metric {metric}"
+            return VersionNotFoundError(found, suggest_metric(session, name, metric))
         case ref.Default() if without == "refuse" and (last := describe_last_production(session, name)):
             return NoProductionError(f"Model {name} has no version in production: {last.found}", last.advice)
         case _:

@@ -16,7 +16,6 @@ from bodega_db import catalog
 from bodega_db.errors import (
     AliasNotFoundError,
     AliasProtectedError,
-    ModelNotFoundError,
     StatusMoveError,
     VersionInUseError,
 )
@@ -24,6 +23,7 @@ from bodega_db.failures import constraint
 from bodega_db.lifecycle import Status, production_line
 from bodega_db.records import Holder, VersionSummary
 from bodega_db.schema import check_schema
+from bodega_db.suggestions import suggest_alias
 from bodega_db.tables import AliasRow, EventRow, ModelRow, VersionRow
 
 # --- moves ---------------------------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ def lock_model(session: Session, name: str) -> int:
     statement = select(ModelRow.id).where(ModelRow.name == name).with_for_update(key_share=True)
     found = session.execute(statement).scalar_one_or_none()
     if found is None:
-        raise ModelNotFoundError("There is no model of that name")
+        raise catalog.no_model(session, name)
     return found
 
 
@@ -177,7 +177,12 @@ def remove_alias(session: Session, model_id: int, alias: str) -> None:
     statement = delete(AliasRow).where(AliasRow.model_id == model_id, AliasRow.name == alias)
     with _translate_protection(alias):
         if session.execute(statement.returning(AliasRow.name)).first() is None:
-            raise AliasNotFoundError("The model has no such alias")
+            raise _no_alias(session, model_id, alias)
+
+
+def _no_alias(session: Session, model_id: int, alias: str) -> AliasNotFoundError:
+    advice = suggest_alias(session, model_id, alias) + AliasNotFoundError.hint
+    return AliasNotFoundError("The model has no such alias", advice)
 
 
 def protect_alias(session: Session, model_id: int, alias: str, protected: bool) -> None:
@@ -186,7 +191,7 @@ def protect_alias(session: Session, model_id: int, alias: str, protected: bool) 
     statement = update(AliasRow).where(*named, AliasRow.protected != protected).values(protected=protected)
     session.execute(statement.execution_options(synchronize_session=False))
     if session.execute(select(AliasRow.name).where(*named)).first() is None:
-        raise AliasNotFoundError("The model has no such alias")
+        raise _no_alias(session, model_id, alias)
 
 
 @contextmanager

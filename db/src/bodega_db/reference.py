@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 
 from bodega_db.errors import InvalidAliasError, InvalidNameError, InvalidReferenceError
+from bodega_db.suggestions import why_no_name
 from bodega_db.tables import NAME_PATTERN
 
 MODEL_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,127}")
 RESERVED = ("latest", "production", "best")
-LONGEST_NAME = 128
 LARGEST_NUMBER = 2**31 - 1
 
 
@@ -56,19 +56,8 @@ Selector = ByNumber | Latest | Production | Default | ByAlias | Best
 def check_model_name(name: str) -> str:
     """Return the name; raise InvalidNameError unless it may name a model."""
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
-        raise _not_a_name(name)
+        raise InvalidNameError(*why_no_name(name))
     return name
-
-
-def _not_a_name(name: object) -> InvalidNameError:
-    """Say why, and which name is meant, where small letters and '-' for what lies between them make one."""
-    if not isinstance(name, str) or len(name) > LONGEST_NAME:
-        return InvalidNameError("That is not a model name")
-    proposed = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
-    if not MODEL_NAME.fullmatch(proposed):
-        return InvalidNameError("That is not a model name")
-    why = "it has capital letters" if proposed == name.lower() else "it has characters that no name has"
-    return InvalidNameError(f"That is not a model name: {why}", f"Use '{proposed}'. {InvalidNameError.hint}")
 
 
 def check_alias(alias: str) -> str:

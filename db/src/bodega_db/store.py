@@ -254,4 +254,4 @@ def _existing_name(name: str) -> str:
     try:
         return check_model_name(name)
     except BodegaError as exc:
-        raise ModelNotFoundError("There is no model of that name") from exc
+        raise ModelNotFoundError("There is no model of that name", exc.advice) from exc
