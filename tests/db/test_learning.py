@@ -12,9 +12,11 @@ from bodega_db.reference import check_model_name
 from bodega_db.signature import Container, Kind, Signature
 from penguins import NUMBERS, WORDS, classifier, data, example
 from sklearn.base import BaseEstimator
+from sklearn.cluster import DBSCAN
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -122,6 +124,9 @@ REFUSED: dict[str, tuple[Any, Any, type[BodegaError], str]] = {
     "no rows": (linear(), X[:0], ExampleError, "no rows"),
     "three dimensions": (linear(), X.reshape(5, 2, 2), ExampleError, "dimensions"),
     "one dimension": (linear(), X[0], ExampleError, "one-dimensional"),
+    "dictionaries": (linear(), [{"x": 1}], ExampleError, "no dictionaries"),
+    "outliers of the training": (LocalOutlierFactor(2).fit(X), X, RegistrationError, "novelty=True"),
+    "clusters of the training": (DBSCAN().fit(X), X, RegistrationError, "cannot answer for new rows"),
     "ragged": (linear(), [[1.0], [1.0, 2.0]], ExampleError, "lengths"),
     "a number": (linear(), 3.0, ExampleError, "float"),
     "a dict": (linear(), {"x": [1]}, ExampleError, "dict"),
@@ -132,6 +137,13 @@ REFUSED: dict[str, tuple[Any, Any, type[BodegaError], str]] = {
     "arrow": (linear(), pa.table({"x0": [1.0], "x1": [1.0]}), ExampleError, r"pyarrow\.Table .*pandas\n.*to_pandas"),
     "timedeltas": (linear(), pd.DataFrame({"a": pd.to_timedelta([1]), "b": [1]}), ExampleError, "dtype"),
 }  # fmt: skip
+
+
+def test_an_outlier_factor_with_novelty_answers_for_new_rows() -> None:
+    """What is advised for a LocalOutlierFactor without predict gives it one."""
+    signature, _ = learn(LocalOutlierFactor(2, novelty=True).fit(X), X)
+
+    assert signature.default_output == "predict"
 
 
 @pytest.mark.parametrize(("model", "rows", "error", "word"), REFUSED.values(), ids=REFUSED)

@@ -141,7 +141,9 @@ def _is_text(values: Sequence[Any]) -> bool:
 
 def _texts_of(values: list[Any]) -> list[str]:
     if not _is_text(values):
-        raise ExampleError("A one-dimensional example must be made of texts", TAKES)
+        of_dicts = bool(values) and all(isinstance(value, dict) for value in values)
+        what = "The API passes no dictionaries to a model" if of_dicts else "A one-dimensional example is made of texts"
+        raise ExampleError(what, TAKES)
     return [str(value) for value in values]
 
 

@@ -23,7 +23,7 @@ from bodega_db.errors import (
     PredictionError,
     RegistrationError,
 )
-from bodega_db.foreign import asking, cause, has, known, members, part_of, type_name
+from bodega_db.foreign import asking, cause, has, known, members, part_of, read, type_name
 from bodega_db.inputs import build_input, read_example
 from bodega_db.missing import settle_nulls
 from bodega_db.outputs import METHODS, call, describe_output, same_answer
@@ -46,7 +46,7 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
         check_reads_no_files(model)
         found = read_example(example, model)
         rows, wire = found.golden_rows()
-        answers = _answer(model, rows, len(next(iter(wire.values()))))
+        answers = _answer(model, rows)
         signature = Signature(
             found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
         )
@@ -69,7 +69,7 @@ def check_fitted(model: Any) -> None:
         raise RegistrationError("That is a class, not a model", "Make an instance and fit it.")
     if not any(has(model, method) for method in (*METHODS, "fit")):
         raise RegistrationError(
-            f"A {type_name(model)} has no predict or transform", "Register a fitted scikit-learn estimator."
+            f"The {type_name(model)} has no predict or transform", "Register a fitted scikit-learn estimator."
         )
     if not known(lambda: _is_fitted(model), True):  # where that is not known, the example shows whether it predicts
         raise NotFittedError(f"The {type_name(model)} is not fitted")
@@ -102,13 +102,13 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _answer(model: Any, rows: Any, count: int) -> dict[str, list[Any]]:
+def _answer(model: Any, rows: Any) -> dict[str, list[Any]]:
     """Call every method there is; the first must work, one that fails beside it is no output of this model."""
     answers: dict[str, list[Any]] = {}
     for method in METHODS:
         try:
             answer = call(model, method, rows)
-            _check_answer(model, method, answer, count)
+            _check_answer(model, method, answer)
         except OutputNotAvailableError:
             continue
         except BodegaError as exc:
@@ -118,18 +118,15 @@ def _answer(model: Any, rows: Any, count: int) -> dict[str, list[Any]]:
             answers[method] = answer
     if not answers:
         raise RegistrationError(
-            f"A {type_name(model)} cannot answer for new rows: it has no predict or transform",
-            "Register an estimator that has one of them.",
+            f"The {type_name(model)} cannot answer for new rows: it has no predict or transform",
+            "Fit it with novelty=True: then it has predict, for new rows."
+            if read(model, "novelty") is False
+            else "Register an estimator that has one of them.",
         )
     return answers
 
 
-def _check_answer(model: Any, method: str, answer: list[Any], count: int) -> None:
-    if len(answer) != count:
-        raise PredictionError(
-            f"{type_name(model)}.{method} returned {len(answer)} rows for {count}",
-            "Register an estimator that answers each row.",
-        )
+def _check_answer(model: Any, method: str, answer: list[Any]) -> None:
     if _is_empty(answer[0]):
         raise PredictionError(
             f"{type_name(model)}.{method} returned rows without a single value",
@@ -166,7 +163,7 @@ def _answer_anew(
         return answers
     rows = build_input(settled, {name: [values[place] for place in gaps] for name, values in wire.items()})
     anew = {method: list(answered) for method, answered in answers.items()}
-    for method, answered in _answer(model, rows, len(gaps)).items():
+    for method, answered in _answer(model, rows).items():
         for place, value in zip(gaps, answered, strict=True):
             anew[method][place] = value
     return anew
