@@ -199,6 +199,18 @@ def test_chunks_may_have_extensions_and_trailers(gallery: Gallery, right: tuple[
     assert [shown(answer) for answer in answers] == [right, (200, "alive")]
 
 
+@pytest.mark.parametrize(
+    "field", ["Host: evil.example", "Content-Encoding: gzip", "Content-Type: text/csv", "Accept: text/csv"]
+)
+def test_a_field_behind_a_body_is_no_header(gallery: Gallery, right: tuple[int, Any], field: str) -> None:
+    """A trailer changes nothing in how its request is read, in the same segment and in a later one."""
+    body = CHUNKED[:-2] + field.encode() + b"\r\n\r\n"
+    request = post("Transfer-Encoding: chunked", body=body, length=False)
+
+    for segments in ([request + PROBE], [request[:-40], request[-40:] + PROBE]):
+        assert [shown(answer) for answer in asked(gallery, *segments, count=2)] == [right, (200, "alive")]
+
+
 def test_a_name_with_an_underscore_is_another_name(gallery: Gallery) -> None:
     """`Content_Length` is no length: the request has no body, and what follows is the next one."""
     answers = asked(gallery, post("Content_Length: 30", body=b"", length=True) + PROBE, count=2)

@@ -59,6 +59,26 @@ def test_a_head_without_end_takes_no_memory(
     assert psutil.Process().memory_info().rss - before < 20 * 1024**2
 
 
+@pytest.mark.parametrize(
+    ("begin", "filling"),
+    [
+        (b"1\r\n{\r\n0\r\nA: ", b"x" * 65_536),
+        (b"1\r\n{\r\n0\r\n", b"A: b\r\n" * 10_000),
+        (b"1\r\n{\r\n1;", b"x" * 65_536),
+        (b"0", b"0" * 65_536),
+    ],
+    ids=["one trailer", "many trailers", "an extension", "a size"],
+)
+def test_what_is_around_a_body_takes_no_memory(gallery: Gallery, begin: bytes, filling: bytes) -> None:
+    """What comes between and behind the chunks of a body has the limit of a head."""
+    before = psutil.Process().memory_info().rss
+
+    answer = flood(gallery.api, POST + b"Transfer-Encoding: chunked\r\n\r\n" + begin, filling, 500 * 1024**2)
+
+    assert problem(answer) == (431, "headers-too-large")
+    assert psutil.Process().memory_info().rss - before < 20 * 1024**2
+
+
 @pytest.mark.parametrize("piece", [1_000_000, 9000])
 def test_the_limit_of_a_head_is_exact(start_api: Callable[..., Api], piece: int) -> None:
     """A head as long as the limit is read, one byte more is refused; also behind another request in one segment."""

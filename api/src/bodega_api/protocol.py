@@ -72,7 +72,7 @@ class PredictionProtocol(StrictProtocol):
         if self._question is None:
             super().on_body(body)
         else:
-            self._received += len(body)
+            self.count_body(body)
             self._body += body
 
     def on_message_complete(self) -> None:

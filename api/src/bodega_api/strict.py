@@ -57,7 +57,7 @@ class StrictProtocol(HttpToolsProtocol):
         self.since = self._watch.now
         self._segment = 0  # bytes that came last
         self._first = 0  # bytes that came with the first one of the head; some may belong to what was before
-        self._further = 0  # bytes of the head that came later
+        self._further = 0  # bytes that came later and are no body: of the head, or around the chunks of a body
         self._received = 0  # bytes of the body
         self._offered = False  # whether the head that was read last offers an upgrade
         self._running: RequestResponseCycle | None = None  # the request that the application has
@@ -80,12 +80,11 @@ class StrictProtocol(HttpToolsProtocol):
         if self.reading == REST:
             return
         self._segment = len(data)
-        if self.reading == HEAD:
-            self._further += len(data)
+        self._further += len(data)
         try:
             self._feed(data)
-            if self.reading == HEAD and self._further > self._limits.header_bytes:
-                raise self._head_is_too_long()
+            if self.reading != NOTHING and self._further > self._limits.header_bytes:
+                raise self._head_is_too_long() if self.reading == HEAD else self._trailer_is_too_long()
         except RefusedError as refused:
             self._refuse(refused)
         except httptools.HttpParserError as error:
@@ -149,16 +148,22 @@ class StrictProtocol(HttpToolsProtocol):
         if any(name == b"transfer-encoding" for name, _ in self.headers):
             self._check_coding(version)
         super().on_headers_complete()
+        self.headers = []  # for the fields behind a body, which are no headers (RFC 9110, 6.5.1) and are not read
         self.begin_body()
 
     def begin_body(self) -> None:
         """Begin to read a body."""
-        self.reading, self.since, self._received = BODY, self._watch.now, 0
+        self.reading, self.since, self._received, self._further = BODY, self._watch.now, 0, 0
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
-        self._received += len(body)
+        self.count_body(body)
         super().on_body(body)
+
+    def count_body(self, body: bytes) -> None:
+        """Note that a piece of a body came."""
+        self._received += len(body)
+        self._further = 0
 
     def on_message_complete(self) -> None:
         """End a request."""
@@ -179,6 +184,10 @@ class StrictProtocol(HttpToolsProtocol):
         if len(self.url) > min(most // 2, LONGEST_TARGET):
             return RefusedError(414, f"The target is too long: a head may have {most} bytes", "Send a shorter URL.")
         return RefusedError(431, f"The head is longer than {most} bytes", "Send fewer or shorter headers.")
+
+    def _trailer_is_too_long(self) -> RefusedError:
+        most = self._limits.header_bytes
+        return RefusedError(431, f"More than {most} bytes around the body are no body", "Send no fields behind it.")
 
     def _check_coding(self, version: str) -> None:
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
