@@ -146,6 +146,7 @@ def test_another_coding_is_refused_with_those_that_are_read(gallery: Gallery, co
         ("deflate", gzip.compress(GOOD)),
         ("deflate", deflate(GOOD) + b"x"),
     ],
+    ids=["not packed", "too short", "too long", "empty", "broken", "gzip as deflate", "deflate too long"],
 )
 def test_a_damaged_packed_body_is_its_problem(gallery: Gallery, coding: str, body: bytes) -> None:
     """It is not packed as it is said to be, ends too early, or goes on behind its end."""
