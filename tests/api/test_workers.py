@@ -228,3 +228,18 @@ def test_the_command_line_wins_over_the_settings(database_url: str, volume: Path
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "BODEGA_WORKERS: Input should be greater than or equal to 1" in ended.stderr
+
+
+def test_the_supervisor_ends_without_a_word() -> None:
+    """A child that ends after it, as one that was being replaced, leaves no traceback."""
+    program = """
+        import os, signal
+        from bodega_api import supervisor
+        with supervisor._signals():
+            pass
+        os.kill(os.getpid(), signal.SIGCHLD)
+    """
+
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+
+    assert ended.stderr == ""

@@ -218,7 +218,10 @@ def _signals() -> Iterator[socket.socket]:
         signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, *ORDERS):
             signal.signal(number, _ignore)
-        yield read
+        try:
+            yield read
+        finally:
+            signal.set_wakeup_fd(-1)  # a child that is buried later would be told to a closed socket
 
 
 def _ignore(_: int, __: FrameType | None) -> None:
