@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import Binarizer, MinMaxScaler, OneHotEncoder, StandardScaler
 
 X = np.arange(20.0).reshape(10, 2)
 
@@ -104,6 +104,25 @@ def test_a_predict_that_answers_a_list_is_understood() -> None:
 
     assert signature.outputs["predict"].kind is Kind.NUMBER
     assert golden.outputs["predict"] == X[:, 0].tolist()
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+@pytest.mark.parametrize(
+    "step", [StandardScaler(copy=False), MinMaxScaler(copy=False), Binarizer(threshold=5, copy=False)], ids=repr
+)
+def test_a_step_that_works_in_place_is_learned(step: Any, as_frame: bool) -> None:
+    """Each output is asked with rows that no other one has changed, and the example stays what it was."""
+    numbers = np.random.default_rng(0).normal(5, 1, size=(20, 3))
+    rows = pd.DataFrame(numbers, columns=["a", "b", "c"]) if as_frame else numbers
+    model = make_pipeline(step, LogisticRegression()).fit(rows.copy(), numbers[:, 0] > 5)
+    given = rows.copy()
+
+    _, golden = learn(model, given)
+
+    assert golden.rows == len(rows)
+    assert np.array_equal(given, rows)
+    assert golden.outputs["predict_proba"] == model.predict_proba(rows.copy()).tolist()
+    assert golden.outputs["predict"] == model.predict(rows.copy()).tolist()
 
 
 def test_a_vectorizer_that_reads_files_is_refused() -> None:

@@ -38,7 +38,17 @@ class Example:
         picked = np.unique(np.linspace(0, count - 1, min(count, MOST_GOLDEN_ROWS)).astype(int))
         frame = self.frame.iloc[picked]
         wire = {column.name: to_wire(column, frame[column.name]) for column in self.columns}
-        return _take(self.rows, picked), wire
+        return self._take(picked), wire
+
+    def _take(self, picked: "np.ndarray[Any, Any]") -> Any:
+        if isinstance(self.rows, list):
+            return [self.rows[place] for place in picked]
+        if not isinstance(self.rows, pd.DataFrame):
+            return self.rows[picked]
+        taken = self.rows.iloc[picked]  # of all rows a view, which a step that works in place would write through
+        if self.by_row:
+            return pd.DataFrame(np.array(taken, order="C"), taken.index, taken.columns, copy=False)
+        return taken.copy()
 
 
 def read_example(example: Any, model: Any) -> Example:
@@ -152,9 +162,3 @@ def _array_of(values: Sequence[Any]) -> "np.ndarray[Any, Any]":
         return np.array(values)
     except ValueError as exc:
         raise ExampleError("The rows of the example have different lengths", TAKES) from exc
-
-
-def _take(rows: Any, picked: "np.ndarray[Any, Any]") -> Any:
-    if isinstance(rows, list):
-        return [rows[place] for place in picked]
-    return rows.iloc[picked] if isinstance(rows, pd.DataFrame) else rows[picked]

@@ -5,7 +5,7 @@ pipeline; so the model itself is asked, with example rows that have a null or an
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -45,8 +45,8 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
         check_fitted(model)
         check_reads_no_files(model)
         found = read_example(example, model)
-        rows, wire = found.golden_rows()
-        answers = _answer(model, rows)
+        _, wire = found.golden_rows()
+        answers = _answer(model, lambda: found.golden_rows()[0])
         signature = Signature(
             found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
         )
@@ -102,12 +102,15 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _answer(model: Any, rows: Any) -> dict[str, list[Any]]:
-    """Call every method there is; the first must work, one that fails beside it is no output of this model."""
+def _answer(model: Any, rows: Callable[[], Any]) -> dict[str, list[Any]]:
+    """Call every method there is; the first must work, one that fails beside it is no output of this model.
+
+    Each is given rows of its own, for a step may work in place, as StandardScaler(copy=False) does.
+    """
     answers: dict[str, list[Any]] = {}
     for method in METHODS:
         try:
-            answer = call(model, method, rows)
+            answer = call(model, method, rows())
             _check_answer(model, method, answer)
         except OutputNotAvailableError:
             continue
@@ -161,9 +164,9 @@ def _answer_anew(
     gaps = [place for place, row in enumerate(zip(*(wire[name] for name in rewritten), strict=True)) if None in row]
     if not gaps:
         return answers
-    rows = build_input(settled, {name: [values[place] for place in gaps] for name, values in wire.items()})
+    columns = {name: [values[place] for place in gaps] for name, values in wire.items()}
     anew = {method: list(answered) for method, answered in answers.items()}
-    for method, answered in _answer(model, rows).items():
+    for method, answered in _answer(model, lambda: build_input(settled, columns)).items():
         for place, value in zip(gaps, answered, strict=True):
             anew[method][place] = value
     return anew

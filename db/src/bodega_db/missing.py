@@ -5,7 +5,7 @@ NaN for an unknown one. What the encoders know decides; where none knows any, wh
 model tells two kinds apart and nothing says which it was trained with, the registration is refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -157,18 +157,18 @@ class Interview:
                 *[None] * count,
                 *usual[column.name][block.stop :],
             ]
-        _, before = self._call(build_input(signature, usual), None)
-        answers, trace = self._call(build_input(signature, asked), before)
+        _, before = self._call(partial(build_input, signature, usual), None)
+        answers, trace = self._call(partial(build_input, signature, asked), before)
         calls = list(pairs(before, trace))
         return [(column.name, _heard(answers, calls, block)) for column, block in zip(columns, blocks, strict=True)]
 
-    def _call(self, rows: Any, usual: Trace | None) -> tuple[list[list[Any] | None], Trace]:
-        """Ask for all outputs; the first must be answered."""
+    def _call(self, rows: Callable[[], Any], usual: Trace | None) -> tuple[list[list[Any] | None], Trace]:
+        """Ask for all outputs, each with rows of its own, as a step may change them; the first must be answered."""
         first, *others = self.signature.outputs
         with watched(self.model, usual) as trace:
-            answers: list[list[Any] | None] = [call(self.model, first, rows)]
+            answers: list[list[Any] | None] = [call(self.model, first, rows())]
             for output in others:
-                answers.append(known(partial(call, self.model, output, rows), None))
+                answers.append(known(partial(call, self.model, output, rows()), None))
         return answers, trace
 
     @cached_property
