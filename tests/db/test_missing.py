@@ -1,7 +1,9 @@
 """Which missing value a signature says: the one that the model's encoders know, or a refusal with the reason."""
 
 import io
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -269,3 +271,19 @@ def test_a_signature_from_before_means_what_it_meant() -> None:
     column = Signature.from_dict(stored).columns[0]
 
     assert (column.kind, column.null, column.null_is_unknown) == (Kind.CATEGORY, "nan", False)
+
+
+def test_a_model_is_not_changed_while_its_parts_are_watched() -> None:
+    """While another thread learns about a model it holds nothing new, and can be written and asked."""
+    X = frame("a", "b", None, None)
+    model = encoded(X, SimpleImputer(missing_values=None, strategy="constant", fill_value="?"), OneHotEncoder())
+    before = pickle.dumps(model)
+    changed = []
+    with ThreadPoolExecutor(4) as threads:
+        learning = [threads.submit(learn, model, X) for _ in range(4)]
+        while not all(each.done() for each in learning):
+            changed += [True] if pickle.dumps(model) != before else []
+    signatures = [each.result()[0] for each in learning]
+
+    assert not changed
+    assert [signature == signatures[0] for signature in signatures] == [True] * 4

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from pandas.api import types as pandas_types
@@ -165,10 +166,11 @@ class Interview:
     def _call(self, rows: Callable[[], Any], usual: Trace | None) -> tuple[list[list[Any] | None], Trace]:
         """Ask for all outputs, each with rows of its own, as a step may change them; the first must be answered."""
         first, *others = self.signature.outputs
-        with watched(self.model, usual) as trace:
-            answers: list[list[Any] | None] = [call(self.model, first, rows())]
+        model, trace = watched(self.model, usual)
+        with joblib.parallel_config(backend="threading"):  # another process would note what it sees for itself
+            answers: list[list[Any] | None] = [call(model, first, rows())]
             for output in others:
-                answers.append(known(partial(call, self.model, output, rows()), None))
+                answers.append(known(partial(call, model, output, rows()), None))
         return answers, trace
 
     @cached_property

@@ -5,13 +5,13 @@ models. So the model is asked, and its parts are watched: each fitted encoder (`
 (`missing_values`) notes what it is given and what it makes of it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+import operator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,6 +21,7 @@ from bodega_db.columns import null_kind
 from bodega_db.foreign import known
 
 Array = npt.NDArray[Any]
+LEAVES = (str, bytes, int, float, type, ModuleType, type(None))
 MOST_OBJECTS = 100_000  # of a model that are looked through: a forest has some tens for each tree
 
 
@@ -76,7 +77,7 @@ def parts_of(model: Any) -> list[Any]:
     left: list[Any] = [model]
     while left and len(seen) < MOST_OBJECTS:
         item = left.pop()
-        if id(item) in seen or isinstance(item, str | bytes | int | float | type | ModuleType | None):
+        if id(item) in seen or isinstance(item, LEAVES):
             continue
         seen.add(id(item))
         inside = _inside(item)
@@ -132,24 +133,76 @@ def fills(imputer: Any, null: str) -> bool:
     return wanted is pd.NA or (_is_missing(wanted) and null_kind(wanted) == null)
 
 
-@contextmanager
-def watched(model: Any, usual: Trace | None = None) -> Iterator[Trace]:
-    """Note what each part is given as long as this lasts.
+def watched(model: Any, usual: Trace | None = None) -> tuple[Any, Trace]:
+    """Return a twin of the model whose parts note in the trace what each of them is given.
 
     With the trace of a usual call, a part that refuses a missing value is given the usual row in its place, so that
-    one call tells of all rows and all parts.
+    one call tells of all rows and all parts. The model itself is not changed: another thread may use or write it.
     """
     trace: Trace = []
-    parts = [part for part in parts_of(model) if "transform" not in vars(part)]
-    try:
-        for part in parts:
-            earlier = [call for call in usual or () if call.part is part]
-            vars(part)["transform"] = _watching(part, part.transform, trace, earlier)
-        with joblib.parallel_config(backend="threading"):  # another process would note it for itself
-            yield trace
-    finally:
-        for part in parts:
-            vars(part).pop("transform", None)
+    parts = {id(part) for part in parts_of(model) if "transform" not in vars(part)}
+
+    def watch(part: Any, twin: Any) -> None:
+        earlier = [call for call in usual or () if call.part is part]
+        vars(twin)["transform"] = _watching(part, twin.transform, trace, earlier)
+
+    return _Twins(parts, watch).of(model), trace
+
+
+class _Twins:
+    """Copies of the watched parts of a model and of what leads to them; all else is the model's own."""
+
+    def __init__(self, parts: Set[int], watch: Callable[[Any, Any], None]) -> None:
+        self._parts = parts
+        self._watch = watch
+        self._done: dict[int, Any] = {}
+
+    def of(self, item: Any) -> Any:
+        """Return the twin of an object, or the object itself where no watched part is in it."""
+        if not self._parts or isinstance(item, LEAVES) or len(self._done) >= MOST_OBJECTS:
+            return item
+        if id(item) not in self._done:
+            self._done[id(item)] = item  # what leads back to itself ends here
+            self._done[id(item)] = known(lambda: self._copied(item), item)
+        return self._done[id(item)]
+
+    def _copied(self, item: Any) -> Any:
+        if isinstance(item, dict):
+            return self._with_values(item, dict(dict.items(item)), copy.copy)
+        if isinstance(item, list | tuple | np.ndarray):
+            inside = _inside(item)
+            twins = [self.of(member) for member in inside]
+            return item if all(map(operator.is_, twins, inside)) else _like(item, twins)
+        attributes = _attributes(item)
+        if not isinstance(attributes, dict):
+            return item
+        return self._with_values(item, attributes, _shallow)
+
+    def _with_values(self, item: Any, values: dict[Any, Any], copied: Callable[[Any], Any]) -> Any:
+        changed = {name: twin for name, value in values.items() if (twin := self.of(value)) is not value}
+        if not changed and id(item) not in self._parts:
+            return item
+        twin = copied(item)
+        (twin if isinstance(twin, dict) else vars(twin)).update(changed)
+        if id(item) in self._parts:
+            self._watch(item, twin)
+        return twin
+
+
+def _like(item: Any, members: list[Any]) -> Any:
+    if isinstance(item, np.ndarray):
+        array = np.empty(item.size, dtype=object)
+        array[:] = members
+        return array.reshape(item.shape)
+    kind: Any = type(item)
+    return kind._make(members) if hasattr(kind, "_make") else kind(members)
+
+
+def _shallow(item: Any) -> Any:
+    # Not by `copy`, which asks the class how: that may do anything, such as copy what is large.
+    twin = object.__new__(type(item))
+    vars(twin).update(vars(item))
+    return twin
 
 
 def _watching(part: Any, transform: Callable[..., Any], trace: Trace, earlier: Trace) -> Callable[..., Any]:
