@@ -1,7 +1,7 @@
 """A specimen for each reviewed type that is one of many alike: fitted models that hold it, made from tables of names."""
 
 import functools
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -188,7 +188,7 @@ def _step(function: Any, params: dict[str, Any]) -> Any:
 def _with_scores() -> Any:
     """Return a model that keeps its scores as LightGBM does."""
     model = linear_model.LinearRegression().fit(X, NUMBERS)
-    model.best_score_ = OrderedDict(l2=0.5)
+    model.best_score_ = defaultdict(OrderedDict, training=OrderedDict(l2=0.5))
     return model
 
 

@@ -185,6 +185,8 @@ def test_a_warm_prediction_asks_no_database(two: ModelStore, api: Api, sql_conne
     wait_until_heard(api.app.state.routes, two)
     for version in ("1", "latest", "champion"):
         ask(api, BODY, model="penguins", version=version).raise_for_status()
+    # That these outputs are asked is noted once, and then for an hour no more.
+    wait_for(lambda: sql_connection.execute("SELECT count(*) FROM asked_output").fetchone() == (2,))
     before = last_statements(sql_connection)
 
     numbers = {answering(api, version=version) for _ in range(100) for version in ("1", "latest", "champion")}

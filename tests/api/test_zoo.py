@@ -26,7 +26,8 @@ def test_a_pipeline_answers_over_http_exactly_as_in_memory(specimen: Specimen, s
     fitted = specimen.build()
     version = store.register(fitted.model, "specimen", example=fitted.example)
     columns = as_json(fitted.model, fitted.example)
-    assert version.signature.row_wise
+    # NMF stops when all rows together change little.
+    assert version.signature.row_wise or specimen.name == "nmf"
 
     for output in version.signature.outputs:
         answer = api.client.post("/predict", params={"output": output}, json={"columns": columns})

@@ -60,7 +60,7 @@ def test_a_writer_is_told_who_holds_the_lock(impatient: ModelStore, holder: Conn
             verb()
         assert time.monotonic() - began < 15
         said = refused.value.message
-        assert said.startswith(f"Another session holds what this change needs: process {pid}, role bodega, ")
+        assert said.startswith(f"Another session holds a lock that this needs: process {pid}, role bodega, ")
         assert "application a notebook, idle in transaction, since 20" in said
         assert f"SELECT pg_terminate_backend({pid})" in refused.value.advice
     assert [version.number for version in impatient.versions("penguins")] == [1]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from bodega_db import migrate
 from bodega_db.errors import InvalidSearchError, ModelNotFoundError, SearchTimeoutError
 from bodega_db.records import Version
+from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from gallery import enter, penguins, weaker_penguins
 from sqlalchemy import text
@@ -199,16 +201,18 @@ def test_a_model_that_has_another_row_meanwhile_is_found(
 
 @pytest.mark.usefixtures("versions")
 def test_a_search_that_takes_too_long_is_ended_with_its_reason(
-    connect: Callable[..., ModelStore], database_url: str
+    make_settings: Callable[..., Settings], sql_connection: "psycopg.Connection[Any]"
 ) -> None:
     """A search beyond its time says so, and the next one is answered."""
-    store = connect(database_url=f"{database_url}?options=-c%20statement_timeout%3D300")
-    with psycopg.connect(database_url) as blocking:
-        blocking.execute("LOCK TABLE version")
+    with closing(ModelStore.connect(make_settings(), patience=2)) as store:
+        sql_connection.execute("ALTER TABLE version RENAME TO kept")
+        sql_connection.execute("CREATE VIEW version AS SELECT kept.* FROM kept, pg_sleep(3)")
         with pytest.raises(SearchTimeoutError):
             store.versions()
+        sql_connection.execute("DROP VIEW version")
+        sql_connection.execute("ALTER TABLE kept RENAME TO version")
 
-    assert len(store.versions()) == 5
+        assert len(store.versions()) == 5
 
 
 def test_metrics_are_rows_in_step_with_their_versions(

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bodega_db.distributions import distributions_of
-from bodega_db.errors import EnvironmentMismatchError
+from bodega_db.errors import EnvironmentMismatchError, RegistrationError
 from bodega_db.foreign import known
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
@@ -18,14 +18,20 @@ SKLEARN = "scikit-learn"
 def capture_environment(model: Any = None) -> dict[str, Any]:
     """Return Python, platform and the versions of the model's libraries, as the catalog keeps them.
 
-    These are the usual ones, and every distribution that any part of the model comes from.
+    These are the usual ones, and every distribution that any part of the model comes from. Raises RegistrationError.
     """
+    try:
+        libraries = {name: installed_version(name) for name in LIBRARIES} | distributions_of(model)
+    except OSError as exc:
+        raise RegistrationError(
+            f"What is installed cannot be read: {exc.strerror}", "Check the disk of this Python, and register again."
+        ) from exc
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "libraries": {name: installed_version(name) for name in LIBRARIES} | distributions_of(model),
+        "libraries": libraries,
     }
 
 

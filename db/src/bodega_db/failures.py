@@ -101,9 +101,9 @@ def _full(said: str) -> CatalogUnavailableError | None:
 def _locked(engine: Engine | None) -> CatalogLockedError:
     holder = None if engine is None else _find_holder(engine)
     if holder is None:
-        return CatalogLockedError("Another session held for too long what this change needs", "Try again.")
+        return CatalogLockedError("Another session held a lock for too long that this needs", "Try again.")
     return CatalogLockedError(
-        f"Another session holds what this change needs: {_describe(holder)}",
+        f"Another session holds a lock that this needs: {_describe(holder)}",
         "Nothing was changed. Commit or roll back there, then do this again; or end that session, as its role or as a "
         f"superuser: SELECT pg_terminate_backend({holder.pid}).",
     )

@@ -218,11 +218,12 @@ class Manifests:
         folder = self._folder / model
         try:
             with os.scandir(folder) as entries:
-                stems = {entry.name.partition(".")[0] for entry in entries if entry.name.endswith((".json", DELETED))}
+                files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         except FileNotFoundError:
             return set()
         except OSError as exc:
             raise VolumeError(f"{folder} cannot be looked at: {exc.strerror}", "Check the volume's disk.") from exc
+        stems = {name.partition(".")[0] for name in files if name.endswith((".json", DELETED))}
         return {int(stem) for stem in stems if NUMBER.fullmatch(stem)}
 
     def list_models(self) -> tuple[str, ...]:
@@ -235,7 +236,7 @@ class Manifests:
     def is_free(self, model: str, number: int) -> bool:
         """Tell whether nothing on the volume says that a number of a model was given out."""
         path = self.path(model, number)
-        return not (path.exists() or path.with_suffix(DELETED).exists())
+        return not (path.is_file() or path.with_suffix(DELETED).is_file())
 
     def list_parts(self) -> Iterator[Path]:
         """Go through what writers left behind that were killed."""

@@ -254,4 +254,5 @@ def _existing_name(name: str) -> str:
     try:
         return check_model_name(name)
     except BodegaError as exc:
-        raise ModelNotFoundError("There is no model of that name", exc.advice) from exc
+        # Not what else it could be called, which repeats the name: an answer over HTTP repeats nothing of a request.
+        raise ModelNotFoundError("There is no model of that name", f"{exc.message}. {ModelNotFoundError.hint}") from exc

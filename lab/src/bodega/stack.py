@@ -12,7 +12,7 @@ from bodega_db.binaries import choose_account
 from bodega_db.children import PARENT, Child, start_child
 from bodega_db.claims import Claim, Note, describe
 from bodega_db.embedded import EmbeddedPostgres
-from bodega_db.errors import BodegaError
+from bodega_db.errors import BodegaError, SettingsError
 from bodega_db.private import keep_secret
 
 from bodega import jupyter
@@ -182,7 +182,11 @@ def tell_if_behind(home: Home, database_url: str, say: Say) -> None:
     from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
 
-    with contextlib.closing(ModelStore.connect(Settings.read(database_url=database_url, models=home.models))) as store:
+    try:
+        settings = Settings.read(database_url=database_url, models=home.models)
+    except SettingsError:  # the API ends by it, and what it says is shown
+        return
+    with contextlib.closing(ModelStore.connect(settings)) as store:
         if unknown := store.find_unknown():
             say(f"{describe(unknown)}. Until then the models of these are served and not registered under.")
 

@@ -44,7 +44,7 @@ def _in_place(change: Callable[[Array], object]) -> Transform:
     def transform(block: Block) -> Block:
         # An infinity, which the model refuses here, stays one until a step that looks for it.
         matrix = checked(block, *FLOATS)
-        matrix = matrix.copy() if matrix is block or isinstance(block, Sparse) else matrix
+        matrix = matrix.copy(order="K") if matrix is block or isinstance(block, Sparse) else matrix
         change(matrix)
         return like(block, matrix)
 
