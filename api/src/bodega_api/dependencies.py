@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, cast
 
-from bodega_db.errors import InvalidNameError, ModelNotFoundError
-from bodega_db.reference import LARGEST_NUMBER, check_model_name
+from bodega_db.reference import LARGEST_NUMBER, check_known_name
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import Depends, Path, Request
@@ -81,10 +80,7 @@ AppSettings = Annotated[Settings, Depends(get_settings)]
 
 async def get_model_name(name: str) -> str:
     """Return the model's name in the path; one that no model can have is answered like one that no model has."""
-    try:
-        return check_model_name(name)
-    except InvalidNameError as exc:
-        raise ModelNotFoundError("There is no model of that name", exc.advice) from exc
+    return check_known_name(name)
 
 
 ModelName = Annotated[str, Depends(get_model_name)]

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from bodega_db.errors import InvalidAliasError, InvalidNameError, InvalidReferenceError
+from bodega_db.errors import InvalidAliasError, InvalidNameError, InvalidReferenceError, ModelNotFoundError
 from bodega_db.suggestions import why_no_name
 from bodega_db.tables import NAME_PATTERN
 
@@ -58,6 +58,17 @@ def check_model_name(name: str) -> str:
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         raise InvalidNameError(*why_no_name(name))
     return name
+
+
+def check_known_name(name: str) -> str:
+    """Return the name; raise ModelNotFoundError for one that no model can have, as for one that no model has.
+
+    What else it could be called is not said: that repeats the name, and no answer over HTTP repeats a request.
+    """
+    try:
+        return check_model_name(name)
+    except InvalidNameError as exc:
+        raise ModelNotFoundError("There is no model of that name", f"{exc.message}. {ModelNotFoundError.hint}") from exc
 
 
 def check_alias(alias: str) -> str:

@@ -13,10 +13,6 @@ from bodega_db.artifacts import ArtifactStore
 from bodega_db.diff import Difference, compare
 from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine
 from bodega_db.environment import other_versions
-from bodega_db.errors import (
-    BodegaError,
-    ModelNotFoundError,
-)
 from bodega_db.exchange import ExchangeVerbs
 from bodega_db.failures import translate_errors
 from bodega_db.files import Pace
@@ -34,7 +30,7 @@ from bodega_db.records import (
     VersionPage,
     VersionSummary,
 )
-from bodega_db.reference import check_model_name, parse_reference, parse_selector
+from bodega_db.reference import check_known_name, parse_reference, parse_selector
 from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.runner import Runner, start_runner
 from bodega_db.schema import check_schema
@@ -98,7 +94,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     def model(self, name: str) -> ModelSummary:
         """Return one model; raise ModelNotFoundError."""
         with self._reading() as connection:
-            return catalog.get_model(connection, _existing_name(name))
+            return catalog.get_model(connection, check_known_name(name))
 
     def only_model_name(self) -> str:
         """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
@@ -132,7 +128,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         `after` is the `next` of the page before. Raises ModelNotFoundError, InvalidFilterError, InvalidSearchError, or
         SearchTimeoutError.
         """
-        name = model and _existing_name(model)
+        name = model and check_known_name(model)
         search = read_search(name, filter=filter, text=text, order=order, after=after, limit=limit)
         with translate_errors(), self._searcher.connect() as connection:
             return find_page(connection, search, self._model_ids)
@@ -140,7 +136,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     def get(self, name: str, number: int) -> Version:
         """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
         with self._reading() as connection:
-            return catalog.get_version(connection, _existing_name(name), number)
+            return catalog.get_version(connection, check_known_name(name), number)
 
     def find(self, reference: str) -> Version:
         """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
@@ -170,14 +166,14 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
-        name = model if model is None else _existing_name(model)
+        name = model if model is None else check_known_name(model)
         with self._reading() as connection:
             return choosing.choose(connection, name, selector, self._without_production)
 
     def history(self, name: str, *, before: int | None = None, limit: int = 1000) -> list[Event]:
         """Return what happened to a model, newest first; `before` is the id of the last event seen."""
         with self._transaction() as session:
-            catalog.get_model(session, _existing_name(name))
+            catalog.get_model(session, check_known_name(name))
             return catalog.list_events(session, name, limit, before)
 
     # --- hearing of changes ------------------------------------------------------------------------------
@@ -247,12 +243,3 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     def _transaction(self) -> Iterator[Session]:
         with translate_errors(self._engine), Session(self._engine) as session, session.begin():
             yield session
-
-
-def _existing_name(name: str) -> str:
-    """Answer a name that no model can have like one that no model has."""
-    try:
-        return check_model_name(name)
-    except BodegaError as exc:
-        # Not what else it could be called, which repeats the name: an answer over HTTP repeats nothing of a request.
-        raise ModelNotFoundError("There is no model of that name", f"{exc.message}. {ModelNotFoundError.hint}") from exc
