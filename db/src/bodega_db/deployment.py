@@ -5,7 +5,7 @@ and volume. Whatever is in place already stays as it is, so it can run before ev
 """
 
 import sys
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -13,14 +13,14 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
 from bodega_db import ownership
-from bodega_db.behind import describe
+from bodega_db.behind import describe, find_later
 from bodega_db.engine import create_catalog_engine
 from bodega_db.errors import BodegaError, SettingsError
 from bodega_db.failures import translate_errors
+from bodega_db.manifests import Manifests
 from bodega_db.migrate import upgrade
 from bodega_db.roles import apply_roles
 from bodega_db.settings import Settings
-from bodega_db.store import ModelStore
 from bodega_db.tables import HEAD
 
 ROLES = Path("/run/roles")  # one folder for each role, with the secret that its own service has
@@ -37,9 +37,7 @@ def main() -> None:
         passwords = read_passwords(ROLES)
         apply_roles(database_url, passwords)
         print(f"migrate: {', '.join(sorted(passwords))} have their rights", flush=True)
-        pair_volume(database_url, settings.models)
-        print("migrate: catalog and volume belong together", flush=True)
-        tell_if_behind(settings)
+        look_at_volume(database_url, settings.models)
     except BodegaError as exc:
         sys.exit(f"migrate: {exc}")
 
@@ -62,21 +60,22 @@ def password_in(file: Path) -> str:
     return str(password)
 
 
-def pair_volume(database_url: str, root: Path) -> None:
-    """Mark a new volume as this catalog's; raise VolumeMismatchError for one that is another's."""
+def look_at_volume(database_url: str, root: Path) -> None:
+    """Mark a new volume as this catalog's, and say how many versions it has that the catalog has lost.
+
+    The services start all the same. Raises VolumeMismatchError for a volume that is another catalog's.
+    """
     engine = create_catalog_engine(database_url, pool_size=1)
     try:
         with translate_errors(), Session(engine) as session:
             ownership.check_volume(session, root, adopt=True)
+        print("migrate: catalog and volume belong together", flush=True)
+        with translate_errors():
+            unknown = find_later(partial(Session, engine), Manifests(root))
     finally:
         engine.dispose()
-
-
-def tell_if_behind(settings: Settings) -> None:
-    """Say how many versions the volume has that the catalog has lost; the services start all the same."""
-    with closing(ModelStore.connect(settings)) as store:
-        if unknown := store.find_unknown():
-            print(f"migrate: {describe(unknown)}", flush=True)
+    if unknown:
+        print(f"migrate: {describe(unknown)}", flush=True)
 
 
 if __name__ == "__main__":
