@@ -13,6 +13,7 @@ LIBRARIES = ("joblib", "numpy", "pandas", "sklearn", "scipy", "skops")  # which 
 
 def test_a_deployment_needs_no_library_of_models() -> None:
     """It runs in an image without the libraries that models need."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM.format(libraries=LIBRARIES)], capture_output=True, text=True)
+    command = [sys.executable, "-c", PROGRAM.format(libraries=LIBRARIES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
