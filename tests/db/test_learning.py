@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from bodega_db.errors import BodegaError, ExampleError, InvalidNameError, NotFittedError, RegistrationError
 from bodega_db.learning import learn
@@ -153,7 +152,6 @@ REFUSED: dict[str, tuple[Any, Any, type[BodegaError], str]] = {
     "infinity": (linear(), pd.DataFrame({"x0": [np.inf], "x1": [1.0]}), ExampleError, "infinity"),
     "columns twice": (linear(), pd.DataFrame(X, columns=["a", "a"]), ExampleError, "twice"),
     "mixed types": (linear(), pd.DataFrame({"a": [1, "x"], "b": [1, 2]}, dtype=object), ExampleError, "mixes"),
-    "arrow": (linear(), pa.table({"x0": [1.0], "x1": [1.0]}), ExampleError, r"pyarrow\.Table .*pandas\n.*to_pandas"),
     "timedeltas": (linear(), pd.DataFrame({"a": pd.to_timedelta([1]), "b": [1]}), ExampleError, "dtype"),
 }  # fmt: skip
 
@@ -163,6 +161,14 @@ def test_an_outlier_factor_with_novelty_answers_for_new_rows() -> None:
     signature, _ = learn(LocalOutlierFactor(2, novelty=True).fit(X), X)
 
     assert signature.default_output == "predict"
+
+
+def test_a_table_of_another_library_is_told_how_to_become_one_of_pandas() -> None:
+    """A table of Arrow is refused, and `to_pandas` named."""
+    table = pytest.importorskip("pyarrow").table({"x0": [1.0], "x1": [1.0]})
+
+    with pytest.raises(ExampleError, match=r"pyarrow\.Table .*pandas\n.*to_pandas"):
+        learn(linear(), table)
 
 
 @pytest.mark.parametrize(("model", "rows", "error", "word"), REFUSED.values(), ids=REFUSED)
