@@ -149,7 +149,7 @@ class HealthAnswer(BaseModel):
     snapshot_age_seconds: float | None = Field(
         default=None, description="how long ago it was certain that no choice in memory had changed"
     )
-    trouble: str | None = Field(default=None, description="what keeps nobody from being served, and is to be mended")
+    trouble: str | None = Field(default=None, description="a fault to mend that does not stop predictions")
 
 
 def list_response(page: VersionPage, loaded: LoadedVersions[Engine], fields: Fields | None) -> Response:
