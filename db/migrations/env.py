@@ -33,9 +33,11 @@ def main() -> None:
         run(given)
         return
     engine = create_catalog_engine(os.environ["BODEGA_DATABASE_URL"], pool_size=1)
-    with engine.connect() as connection:
-        run(connection)
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            run(connection)
+    finally:
+        engine.dispose()  # a refused migration leaves no connection open either
 
 
 main()
