@@ -178,6 +178,7 @@ EXAMPLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 VALUES = {"text": ("a", "b"), "booleans": (True, False), "integers": (1, 2), "numbers": (1.5, 2.5)}
 QUICK = {("text", "None", "no-gap"), ("booleans", "None", "no-gap")}
+QUICK_SEARCHES = {("text", "None", "csv"), ("text", "NaN", "string")}  # what is stored of a search is compared with it
 
 
 def cases() -> Iterator[Any]:
@@ -187,6 +188,7 @@ def cases() -> Iterator[Any]:
             for missing in ("None", "NaN"):
                 for example in EXAMPLES if values == "text" else ("all", "no-gap"):
                     quick = (values, missing, example) in QUICK and (values == "text" or model == "one-hot")
+                    quick = quick or (model == "search" and (values, missing, example) in QUICK_SEARCHES)
                     case = (model, values, missing, example)
                     yield pytest.param(*case, marks=() if quick else (pytest.mark.sweep,), id="-".join(case))
 

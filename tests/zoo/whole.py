@@ -8,6 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn import linear_model, preprocessing, tree
 from sklearn.base import is_classifier, is_regressor
+from sklearn.experimental import (
+    enable_halving_search_cv,  # noqa: F401  all_estimators() finds them only then
+    enable_iterative_imputer,  # noqa: F401
+)
 from sklearn.utils import all_estimators
 
 ROWS, COLUMNS = 60, ["a", "b", "c", "d"]
@@ -29,6 +33,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "SequentialFeatureSelector": {"estimator": LINE, "n_features_to_select": 2, "cv": 2},
     "GridSearchCV": {"estimator": LINE, "param_grid": {"alpha": [0.1, 1.0]}, "cv": 2},
     "RandomizedSearchCV": {"estimator": LINE, "param_distributions": {"alpha": [0.1, 1.0]}, "cv": 2, "n_iter": 2},
+    "HalvingGridSearchCV": {"estimator": LINE, "param_grid": {"alpha": [0.1, 1.0]}, "cv": 2},
+    "HalvingRandomSearchCV": {"estimator": LINE, "param_distributions": {"alpha": [0.1, 1.0]}, "cv": 2},
     "Pipeline": {"steps": [("scale", preprocessing.StandardScaler()), ("line", LINE)]},
     "FeatureUnion": {
         "transformer_list": [("scale", preprocessing.StandardScaler()), ("bins", preprocessing.Binarizer())]
@@ -81,7 +87,8 @@ TWO_TARGETS = (
     *("CCA", "PLSCanonical", "PLSRegression", "PLSSVD", "MultiOutputRegressor", "RegressorChain"),
     *("MultiTaskElasticNet", "MultiTaskElasticNetCV", "MultiTaskLasso", "MultiTaskLassoCV"),
 )
-REGRESSORS_BESIDE = ("GridSearchCV", "RandomizedSearchCV", "Pipeline", "SequentialFeatureSelector", "FrozenEstimator")
+SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
+REGRESSORS_BESIDE = (*SEARCHES, "Pipeline", "SequentialFeatureSelector", "FrozenEstimator")
 TWO_LABELS = ("ClassifierChain", "MultiOutputClassifier")
 
 

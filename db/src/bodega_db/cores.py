@@ -17,9 +17,10 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.model_selection._search import BaseSearchCV
 
 from bodega_db.errors import BodegaError, RegistrationError
-from bodega_db.inputs import read_example
+from bodega_db.inputs import build_input
 from bodega_db.outputs import METHODS, call
 from bodega_db.records import Golden
+from bodega_db.signature import Signature
 
 MOST_TOLD = 20  # an ensemble can hold a thousand searches
 SKLEARN, SCORERS = "sklearn.", "sklearn.metrics._scorer"
@@ -66,20 +67,19 @@ def find_core(model: Any) -> Core:
     return Core(reduction.reduce(model, ""), tuple(reduction.stored))
 
 
-def check_core(model: Any, core: Core, example: Any, golden: Golden) -> Golden:
-    """Return the golden rows with the model's own answers; raise RegistrationError unless the core gives the same."""
-    found = read_example(example, core.model)
-    try:
-        answers = {method: call(model, method, found.golden_rows()[0]) for method in golden.outputs}
-    except BodegaError:
-        answers = {}
-    if answers != golden.outputs:
-        kept = ", ".join(f"{stored.what} of {stored.type}" for stored in core.stored)
-        raise RegistrationError(
-            f"The {type(model).__name__} answers otherwise than what would be stored of it ({kept})",
-            "Register the part that answers, and compare its predictions on your data first.",
-        )
-    return Golden(golden.inputs, answers)
+def check_core(model: Any, core: Core, signature: Signature, golden: Golden) -> None:
+    """Raise RegistrationError unless a model and its core give the same answers for the golden rows."""
+    for method in golden.outputs:
+        try:
+            own = call(model, method, build_input(signature, golden.inputs))
+        except BodegaError:
+            own = []
+        if own != call(core.model, method, build_input(signature, golden.inputs)):
+            kept = ", ".join(f"{stored.what} of {stored.type}" for stored in core.stored)
+            raise RegistrationError(
+                f"The {type(model).__name__} answers otherwise than what would be stored of it ({kept})",
+                "Register the part that answers, and compare its predictions on your data first.",
+            )
 
 
 def _is_fitted(part: Any) -> bool:

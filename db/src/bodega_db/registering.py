@@ -129,7 +129,7 @@ class RegisteringVerbs:
         signature, golden = learn(core.model, example)
         if core.model is not model:
             with asking(model):
-                golden = check_core(model, core, example, golden)
+                check_core(model, core, signature, golden)
         signature = promise(signature, outputs)
         check_storable("example and categories", [signature.to_dict(), golden.to_dict()])
         environment = capture_environment(core.model)
