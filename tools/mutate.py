@@ -65,7 +65,7 @@ def main(patterns: list[str]) -> int:
 def prepare(place: Path) -> None:
     """Lay the program out as mutmut wants it: all packages in one `src`, all functions without decorators."""
     place.chmod(0o755)  # Postgres runs as nobody
-    for package in ("db/src/bodega_db", "lab/src/bodega", "api/src/bodega_api"):
+    for package in ("model/src/bodega_model", "db/src/bodega_db", "lab/src/bodega", "api/src/bodega_api"):
         shutil.copytree(ROOT / package, place / "src" / Path(package).name)
     shutil.copytree(ROOT / "tests", place / "tests")
     shutil.copytree(ROOT / "db" / "migrations", place / "migrations")

@@ -16,7 +16,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import parse_wheel_filename
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-MEMBERS = ("api", "db", "lab")
+MEMBERS = ("api", "db", "lab", "model")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MACOS = (14, 0)  # the oldest that Apple maintains
 GLIBC = 28  # of RHEL 8; Debian 12 and Ubuntu 22.04 are newer

@@ -1,0 +1,1 @@
+"""One model in memory: what it takes and gives, how it is written, loaded and asked. No SQL, no HTTP."""
