@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db import foreign
 from bodega_db.environment import capture_environment
 from bodega_db.errors import BodegaError, ExampleError, RegistrationError
 from bodega_db.inputs import build_input
@@ -15,6 +14,7 @@ from bodega_db.learning import learn
 from bodega_db.metadata import check_params
 from bodega_db.outputs import call
 from bodega_db.store import ModelStore
+from bodega_model import foreign
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_files import written

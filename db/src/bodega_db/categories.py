@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from bodega_model.foreign import has, known, members, read, type_name
 
-from bodega_db.foreign import has, known, members, read, type_name
 from bodega_db.signature import Scalar
 from bodega_db.tracing import is_encoder, nulls_of
 

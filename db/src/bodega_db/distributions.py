@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution, packages_dist
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from bodega_db.foreign import known
+from bodega_model.foreign import known
 
 OURS = ("builtins", "__main__", "copyreg", "collections")
 MOST_BYTES = 2**30  # that are looked at beside the arrays: a part may describe itself without an end

@@ -14,6 +14,8 @@ from io import BytesIO
 from typing import Any, BinaryIO, Self
 from zipfile import ZipFile
 
+from bodega_model.foreign import cause, find_part, known, type_name
+
 from bodega_db import canonical
 from bodega_db.archives import check_archive
 from bodega_db.errors import (
@@ -24,7 +26,6 @@ from bodega_db.errors import (
     SerialiseError,
     UntrustedTypeError,
 )
-from bodega_db.foreign import cause, find_part, known, type_name
 from bodega_db.settings import Settings
 from bodega_db.trusted import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise, turned_down
 

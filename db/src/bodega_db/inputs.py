@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from bodega_model.foreign import has, known, members
 
 from bodega_db.columns import Values, build_column, describe_column, to_wire
 from bodega_db.errors import ExampleError
-from bodega_db.foreign import has, known, members
 from bodega_db.signature import Column, Container, Signature
 
 TAKES = (

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from bodega_model.foreign import asking, cause, has, known, members, part_of, read, type_name
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,7 +24,6 @@ from bodega_db.errors import (
     PredictionError,
     RegistrationError,
 )
-from bodega_db.foreign import asking, cause, has, known, members, part_of, read, type_name
 from bodega_db.inputs import build_input, read_example
 from bodega_db.missing import settle_nulls
 from bodega_db.outputs import METHODS, call, describe_output, same_answer

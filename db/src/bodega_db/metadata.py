@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from bodega_model.foreign import known, type_name
+
 from bodega_db.errors import InvalidMetadataError, ReasonMissingError
-from bodega_db.foreign import known, type_name
 from bodega_db.reference import METRIC_NAME
 
 LONGEST_NOTE = 10_000

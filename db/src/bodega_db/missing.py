@@ -13,12 +13,12 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from bodega_model.foreign import known
 from pandas.api import types as pandas_types
 
 from bodega_db.categories import known_nulls
 from bodega_db.columns import NULLS, nulls_in, to_wire, writing
 from bodega_db.errors import ExampleError
-from bodega_db.foreign import known
 from bodega_db.inputs import Example, build_input
 from bodega_db.outputs import call, same_answer
 from bodega_db.signature import Column, Container, Signature

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from bodega_model.foreign import has, known, members, type_name
 from scipy import sparse
 
 from bodega_db.conformance import DTYPES, EXACT_FLOAT, Contract, flat, form_of, labels_of, types_of, values_of
@@ -16,7 +17,6 @@ from bodega_db.errors import (
     OutputNotFiniteError,
     PredictionError,
 )
-from bodega_db.foreign import has, known, members, type_name
 from bodega_db.signature import Kind, Output, Scalar, Signature
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
+from bodega_model.foreign import asking
 from sqlalchemy.orm import Session
 
 from bodega_db import behind, catalog, inventory
@@ -26,7 +27,6 @@ from bodega_db.errors import (
     NotServableError,
     VolumeError,
 )
-from bodega_db.foreign import asking
 from bodega_db.formats import Policy, dump
 from bodega_db.manifests import Manifests, VersionManifest
 from bodega_db.metadata import (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bodega_db.foreign import has, known, members, type_name
+from bodega_model.foreign import has, known, members, type_name
 
 LONGEST = 200
 
