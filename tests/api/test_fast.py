@@ -9,8 +9,8 @@ from bodega_api.body import read_body
 from bodega_api.decoding import ColumnsDecoder, LongWayError
 from bodega_api.engines import CHECKED_EVERY
 from bodega_api.validation import check_input
-from bodega_db.signature import Column, Container, Kind, Output, Signature
 from bodega_db.store import ModelStore
+from bodega_model.signature.types import Column, Container, Kind, Output, Signature
 from conftest import Api
 from gallery import GENTOO, ask, enter, penguins, problem_of
 from hypothesis import given, settings

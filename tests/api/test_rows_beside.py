@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from bodega_api import engines
 from bodega_api.media.kinds import Medium
-from bodega_db.signature import MOST_TOGETHER
 from bodega_db.store import ModelStore
+from bodega_model.signature.types import MOST_TOGETHER
 from conftest import Api
 from gallery import problem_of, send
 from pyarrow import parquet

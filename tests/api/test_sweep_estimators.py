@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from bodega_api.plans import agrees
-from bodega_db.columns import to_wire
 from bodega_db.errors import BodegaError
-from bodega_db.inputs import read_example
 from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.signature.columns import to_wire
+from bodega_model.signature.inputs import read_example
 from conftest import Api, create_database, running_api
 from scipy import sparse
 from zoo.odd import frames, odd_values

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bodega_db.columns import to_wire
 from bodega_db.errors import BodegaError
-from bodega_db.inputs import read_example
-from bodega_db.outputs import call
 from bodega_db.store import ModelStore
+from bodega_model.signature.columns import to_wire
+from bodega_model.signature.inputs import read_example
+from bodega_model.signature.outputs import call
 from conftest import Api
 from zoo import REFUSED, SPECIMENS, Refused, Specimen
 

@@ -16,8 +16,8 @@ from bodega_db import formats
 from bodega_db.cores import find_core
 from bodega_db.errors import NotFittedError, NotServableError, RegistrationError
 from bodega_db.formats import Policy
-from bodega_db.outputs import METHODS
 from bodega_db.store import ModelStore
+from bodega_model.signature.outputs import METHODS
 from model_files import read, written
 from searches import SEARCHES, fit, scorer, search, table, tuned
 from sklearn.cluster import BisectingKMeans, KMeans

@@ -8,14 +8,14 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from bodega_db.compatibility import compare_signatures
-from bodega_db.contracts import relied_outputs
 from bodega_db.diff import Difference, compare
-from bodega_db.differences import Change, Grade
 from bodega_db.errors import InputError
 from bodega_db.lifecycle import Status
 from bodega_db.records import Digest, Golden, Version
-from bodega_db.signature import Column, Container, Kind, Output, Signature
+from bodega_model.signature.compatibility import compare_signatures
+from bodega_model.signature.contracts import relied_outputs
+from bodega_model.signature.differences import Change, Grade
+from bodega_model.signature.types import Column, Container, Kind, Output, Signature
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

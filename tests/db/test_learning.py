@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from bodega_db.errors import BodegaError, ExampleError, InvalidNameError, NotFittedError, RegistrationError
-from bodega_db.learning import learn
 from bodega_db.reference import check_model_name
-from bodega_db.signature import Container, Kind, Signature
+from bodega_model.signature.infer import learn
+from bodega_model.signature.types import Container, Kind, Signature
 from penguins import NUMBERS, WORDS, classifier, data, example
 from sklearn.base import BaseEstimator
 from sklearn.cluster import DBSCAN

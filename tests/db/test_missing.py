@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from bodega_db.errors import ExampleError
-from bodega_db.inputs import build_input
-from bodega_db.learning import learn
-from bodega_db.outputs import call
-from bodega_db.signature import Container, Kind, Signature
+from bodega_model.signature.infer import learn
+from bodega_model.signature.inputs import build_input
+from bodega_model.signature.outputs import call
+from bodega_model.signature.types import Container, Kind, Signature
 from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import VotingClassifier

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bodega_db.learning import learn
-from bodega_db.signature import Signature
+from bodega_model.signature.infer import learn
+from bodega_model.signature.types import Signature
 from sklearn.pipeline import Pipeline
 from zoo import REFUSED, SPECIMENS, Specimen
 

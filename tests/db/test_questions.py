@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.learning import learn
-from bodega_db.questions import BUDGET, FEWEST, taken
+from bodega_model.signature.infer import learn
+from bodega_model.signature.questions import BUDGET, FEWEST, taken
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator

@@ -11,8 +11,8 @@ import pytest
 import zoo
 from bodega_db import trusted
 from bodega_db.errors import UntrustedTypeError
-from bodega_db.learning import learn
 from bodega_db.trusted import TRUSTED_TYPES, advise, turned_down
+from bodega_model.signature.infer import learn
 from model_files import read, same, written
 from scipy import stats
 from scipy.spatial.distance import cosine

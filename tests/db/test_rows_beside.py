@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.learning import learn
-from bodega_db.signature import Signature
+from bodega_model.signature.infer import learn
+from bodega_model.signature.types import Signature
 from rows_beside import BESIDE, Beside
 from sklearn.dummy import DummyClassifier
 from sklearn.gaussian_process import GaussianProcessRegressor

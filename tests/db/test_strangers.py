@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from bodega_db.environment import capture_environment
 from bodega_db.errors import BodegaError, ExampleError, RegistrationError
-from bodega_db.inputs import build_input
-from bodega_db.learning import learn
 from bodega_db.metadata import check_params
-from bodega_db.outputs import call
 from bodega_db.store import ModelStore
 from bodega_model import foreign
+from bodega_model.signature.infer import learn
+from bodega_model.signature.inputs import build_input
+from bodega_model.signature.outputs import call
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_files import written

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.compatibility import compare_signatures
 from bodega_db.diff import compare
-from bodega_db.differences import Grade
 from bodega_db.errors import IncompatibleSignatureError, RegistrationError
-from bodega_db.learning import learn
-from bodega_db.signature import Signature
 from bodega_db.store import ModelStore
 from bodega_db.usage import AskedOutput
+from bodega_model.signature.compatibility import compare_signatures
+from bodega_model.signature.differences import Grade
+from bodega_model.signature.infer import learn
+from bodega_model.signature.types import Signature
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,

@@ -161,11 +161,17 @@ def warm_up() -> None:
     """Import all that a registration imports, so that no case is about importing."""
     import importlib
 
-    for module in ("psycopg", "sqlalchemy.dialects.postgresql", "bodega_db.learning", "bodega_db.store", "skops.io"):
+    for module in (
+        "psycopg",
+        "sqlalchemy.dialects.postgresql",
+        "bodega_model.signature.infer",
+        "bodega_db.store",
+        "skops.io",
+    ):
         importlib.import_module(module)
     from bodega_db.environment import capture_environment
     from bodega_db.formats import dump
-    from bodega_db.learning import learn
+    from bodega_model.signature.infer import learn
     from sklearn.linear_model import Ridge
 
     rows = [[0.0], [1.0]]

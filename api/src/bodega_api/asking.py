@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bodega_db.errors import BodegaError, InputError
-from bodega_db.outputs import check_output
-from bodega_db.signature import Signature
+from bodega_model.signature.outputs import check_output
+from bodega_model.signature.types import Signature
 from msgspec import DecodeError
 
 from bodega_api.body import read_body

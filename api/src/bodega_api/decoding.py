@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from bodega_db.columns import integer_bounds
-from bodega_db.signature import Column, Kind, Signature
+from bodega_model.signature.columns import integer_bounds
+from bodega_model.signature.types import Column, Kind, Signature
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 

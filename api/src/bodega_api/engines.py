@@ -15,7 +15,7 @@ from typing import Any
 from bodega_db.errors import BodegaError
 from bodega_db.records import Golden
 from bodega_db.runner import Runner
-from bodega_db.signature import Signature
+from bodega_model.signature.types import Signature
 
 from bodega_api.calls import start_thread
 from bodega_api.decoding import ColumnsDecoder

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 from bodega_db.errors import BodegaError, InvalidReferenceError, OutputNotAvailableError
-from bodega_db.outputs import check_output
+from bodega_model.signature.outputs import check_output
 from fastapi import FastAPI
 from msgspec import DecodeError
 from starlette.types import Message, Receive, Scope, Send

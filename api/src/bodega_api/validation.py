@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bodega_db.columns import integer_bounds, is_timezone_aware, read_moment, turns_to_float
 from bodega_db.errors import InputError
-from bodega_db.signature import Column, Kind, Signature
+from bodega_model.signature.columns import integer_bounds, is_timezone_aware, read_moment, turns_to_float
+from bodega_model.signature.types import Column, Kind, Signature
 
 from bodega_api.body import Columns, DuplicateKeys, Rows, json_type
 from bodega_api.problems import TooManyRowsError

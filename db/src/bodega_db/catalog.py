@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from bodega_model.signature.types import Signature
 from sqlalchemy import Connection, Row, Select, Text, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
@@ -31,7 +32,6 @@ from bodega_db.records import (
 )
 from bodega_db.schema import check_schema
 from bodega_db.sessions import IDLE_SECONDS
-from bodega_db.signature import Signature
 from bodega_db.suggestions import suggest_model
 from bodega_db.tables import EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bodega_db.compatibility import compare_signatures
-from bodega_db.contracts import relied_outputs
-from bodega_db.differences import Change, Grade
+from bodega_model.signature.compatibility import compare_signatures
+from bodega_model.signature.contracts import relied_outputs
+from bodega_model.signature.differences import Change, Grade
+
 from bodega_db.records import Json, Version
 
 Pairs = Mapping[str, tuple[Any, Any]]

@@ -8,11 +8,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 
+from bodega_model.signature.compatibility import compare_signatures
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog, choosing, moves, usage
 from bodega_db.changing import ChangingVerbs, lock, parse_explicit
-from bodega_db.compatibility import compare_signatures
 from bodega_db.errors import (
     IncompatibleSignatureError,
     NoFormerVersionError,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+from bodega_model.signature.types import Signature
+
 from bodega_db.lifecycle import Status
-from bodega_db.signature import Signature
 
 HEX64 = re.compile(r"[0-9a-f]{64}")
 Json = Mapping[str, Any]

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 from bodega_model.foreign import asking
+from bodega_model.signature.contracts import promise
 from sqlalchemy.orm import Session
 
 from bodega_db import behind, catalog, inventory
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
-from bodega_db.contracts import promise
 from bodega_db.environment import capture_environment, default_actor
 from bodega_db.errors import (
     BodegaError,
@@ -108,8 +108,9 @@ class RegisteringVerbs:
         Raises RegistrationError and its kin with the reason, before anything is visible to anybody.
         """
         # These bring scikit-learn along, which listing versions does not need.
+        from bodega_model.signature.infer import learn
+
         from bodega_db.cores import check_core, find_core
-        from bodega_db.learning import learn
 
         check_model_name(name)
         given_key = check_idempotency_key(idempotency_key)

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, BinaryIO
 
+from bodega_model.signature.types import Signature
+
 from bodega_db import errors, rehearsing
 from bodega_db.errors import LoadEndedError, LoadError, UntrustedTypeError
 from bodega_db.formats import Policy
 from bodega_db.records import Golden
 from bodega_db.rehearsing import ended, read_line
-from bodega_db.signature import Signature
 
 PATIENCE = 30  # seconds beyond those of a rehearsal, for a process that must start first
 

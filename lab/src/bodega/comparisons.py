@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from bodega_db.diff import Difference
-from bodega_db.differences import Change, Grade
+from bodega_model.signature.differences import Change, Grade
 
 from bodega.receipts import printable, size
 

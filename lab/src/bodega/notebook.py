@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from bodega_db.errors import InvalidReferenceError
 from bodega_db.records import Resolution, Version
-from bodega_db.signature import MOST_TOGETHER
+from bodega_model.signature.types import MOST_TOGETHER
 
 from bodega import frames
 from bodega.comparisons import Comparison

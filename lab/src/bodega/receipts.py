@@ -13,7 +13,7 @@ from typing import Any, Self
 from bodega_db.environment import LIBRARIES, SKLEARN
 from bodega_db.records import Version
 from bodega_db.settings import Settings
-from bodega_db.signature import MOST_TOGETHER, Column, Signature
+from bodega_model.signature.types import MOST_TOGETHER, Column, Signature
 
 MOST_CATEGORIES = 6
 MOST_COLUMNS = 40

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from bodega_db.columns import integer_bounds
-from bodega_db.signature import Column, Kind, Signature
+from bodega_model.signature.columns import integer_bounds
+from bodega_model.signature.types import Column, Kind, Signature
 
 from bodega_api.validation import EXACT_FLOAT, Report, check_column, value_kind
 

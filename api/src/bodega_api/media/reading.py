@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 from bodega_db.errors import InputError
-from bodega_db.signature import MOST_TOGETHER, Column, Signature
+from bodega_model.signature.types import MOST_TOGETHER, Column, Signature
 from pyarrow import csv, parquet
 
 from bodega_api.media.arrow import check_types, is_text, quotes_can_be_null

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 import pyarrow as pa
-from bodega_db.conformance import Contract, flat
 from bodega_db.errors import PredictionError
 from bodega_db.records import Resolution
-from bodega_db.signature import Output
+from bodega_model.signature.conformance import Contract, flat
+from bodega_model.signature.types import Output
 from pyarrow import csv
 
 from bodega_api.media.json import answer_of, around_predictions

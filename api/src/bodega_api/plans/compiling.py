@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from bodega_db.errors import OutputNotFiniteError
-from bodega_db.outputs import to_rows
-from bodega_db.signature import Container, Signature
+from bodega_model.signature.outputs import to_rows
+from bodega_model.signature.types import Container, Signature
 
 from bodega_api import plans
 from bodega_api.plans.matrices import AsideError, Block, NoPlanError

@@ -13,8 +13,8 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from bodega_db.columns import integer_bounds
-from bodega_db.signature import Column, Kind, Signature
+from bodega_model.signature.columns import integer_bounds
+from bodega_model.signature.types import Column, Kind, Signature
 
 Columns = Mapping[str, Sequence[Any]]
 Row = dict[str, Any]

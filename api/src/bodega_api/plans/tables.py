@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from bodega_db.signature import Column, Container, Kind, Signature
+from bodega_model.signature.types import Column, Container, Kind, Signature
 
 Array = npt.NDArray[Any]
 Values = Array | list[Any]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-
 from bodega_db.errors import BrokenSignatureError
-from bodega_db.signature import Kind, Output
+
+from bodega_model.signature.types import Kind, Output
 
 TYPES: dict[Kind, type] = {Kind.BOOLEAN: bool, Kind.INTEGER: int, Kind.NUMBER: float, Kind.STRING: str}
 DTYPES: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float, "U": str}

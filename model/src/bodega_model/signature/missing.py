@@ -13,16 +13,26 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from bodega_model.foreign import known
+from bodega_db.errors import ExampleError
 from pandas.api import types as pandas_types
 
-from bodega_db.categories import known_nulls
-from bodega_db.columns import NULLS, nulls_in, to_wire, writing
-from bodega_db.errors import ExampleError
-from bodega_db.inputs import Example, build_input
-from bodega_db.outputs import call, same_answer
-from bodega_db.signature import Column, Container, Signature
-from bodega_db.tracing import Call, Trace, fills, is_encoder, is_missing, nulls_of, pairs, parts_of, watched
+from bodega_model.foreign import known
+from bodega_model.signature.columns import NULLS, nulls_in, to_wire, writing
+from bodega_model.signature.encoders import known_nulls
+from bodega_model.signature.inputs import Example, build_input
+from bodega_model.signature.outputs import call, same_answer
+from bodega_model.signature.tracing import (
+    Call,
+    Trace,
+    fills,
+    is_encoder,
+    is_missing,
+    nulls_of,
+    pairs,
+    parts_of,
+    watched,
+)
+from bodega_model.signature.types import Column, Container, Signature
 
 SILENT = ("str", "category", "bool")
 NAMES = {"none": "None", "nan": "NaN", "na": "pd.NA", "nat": "NaT"}

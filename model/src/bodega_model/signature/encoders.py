@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bodega_model.foreign import has, known, members, read, type_name
 
-from bodega_db.signature import Scalar
-from bodega_db.tracing import is_encoder, nulls_of
+from bodega_model.foreign import has, known, members, read, type_name
+from bodega_model.signature.tracing import is_encoder, nulls_of
+from bodega_model.signature.types import Scalar
 
 Names = Sequence[str]
 Found = tuple[str, tuple[Scalar, ...]]

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from bodega_model.foreign import known
 from pandas.api import types as pandas_types
 
-from bodega_db.columns import null_kind
+from bodega_model.foreign import known
+from bodega_model.signature.columns import null_kind
 
 Array = npt.NDArray[Any]
 LEAVES = (str, bytes, int, float, type, ModuleType, type(None))

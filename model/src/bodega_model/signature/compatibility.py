@@ -9,11 +9,11 @@ cannot, is a note. How the model itself takes the rows (order, memory, the null 
 from collections.abc import Mapping
 from datetime import datetime
 
-from bodega_db.compatible_inputs import compare_inputs
-from bodega_db.compatible_outputs import compare_outputs
-from bodega_db.contracts import relied_outputs
-from bodega_db.differences import Change
-from bodega_db.signature import Signature
+from bodega_model.signature.compatible_inputs import compare_inputs
+from bodega_model.signature.compatible_outputs import compare_outputs
+from bodega_model.signature.contracts import relied_outputs
+from bodega_model.signature.differences import Change
+from bodega_model.signature.types import Signature
 
 
 def compare_signatures(

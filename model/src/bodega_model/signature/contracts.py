@@ -6,7 +6,8 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from bodega_db.errors import RegistrationError
-from bodega_db.signature import Signature
+
+from bodega_model.signature.types import Signature
 
 
 def promise(signature: Signature, outputs: Sequence[str] | str | None) -> Signature:

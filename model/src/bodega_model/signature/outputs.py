@@ -6,10 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bodega_model.foreign import has, known, members, type_name
-from scipy import sparse
-
-from bodega_db.conformance import DTYPES, EXACT_FLOAT, Contract, flat, form_of, labels_of, types_of, values_of
 from bodega_db.errors import (
     BodegaError,
     BrokenSignatureError,
@@ -17,7 +13,20 @@ from bodega_db.errors import (
     OutputNotFiniteError,
     PredictionError,
 )
-from bodega_db.signature import Kind, Output, Scalar, Signature
+from scipy import sparse
+
+from bodega_model.foreign import has, known, members, type_name
+from bodega_model.signature.conformance import (
+    DTYPES,
+    EXACT_FLOAT,
+    Contract,
+    flat,
+    form_of,
+    labels_of,
+    types_of,
+    values_of,
+)
+from bodega_model.signature.types import Kind, Output, Scalar, Signature
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
 MOST_COLUMN_NAMES = 1000

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bodega_model.foreign import has, known, members
-
-from bodega_db.columns import Values, build_column, describe_column, to_wire
 from bodega_db.errors import ExampleError
-from bodega_db.signature import Column, Container, Signature
+
+from bodega_model.foreign import has, known, members
+from bodega_model.signature.columns import Values, build_column, describe_column, to_wire
+from bodega_model.signature.types import Column, Container, Signature
 
 TAKES = (
     "A pandas DataFrame, a 2-D numpy array, or a list of texts serves as example: the rows you would call predict with."

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from bodega_db.signature import Scalar
+from bodega_model.signature.types import Scalar
 
 MOST_VALUES, LONGEST_VALUE = 5, 40
 

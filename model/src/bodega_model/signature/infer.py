@@ -10,12 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from bodega_model.foreign import asking, cause, has, known, members, part_of, read, type_name
-from sklearn.exceptions import NotFittedError as SklearnNotFittedError
-from sklearn.utils.validation import check_is_fitted
-
-from bodega_db.categories import consumers, known_categories
-from bodega_db.columns import integer_bounds
 from bodega_db.errors import (
     BodegaError,
     ExampleError,
@@ -24,13 +18,19 @@ from bodega_db.errors import (
     PredictionError,
     RegistrationError,
 )
-from bodega_db.inputs import build_input, read_example
-from bodega_db.missing import settle_nulls
-from bodega_db.outputs import METHODS, call, describe_output, same_answer
-from bodega_db.questions import taken
 from bodega_db.records import Golden
-from bodega_db.rows_beside import answers_row_wise
-from bodega_db.signature import Column, Container, Kind, Output, Signature
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from bodega_model.foreign import asking, cause, has, known, members, part_of, read, type_name
+from bodega_model.signature.columns import integer_bounds
+from bodega_model.signature.encoders import consumers, known_categories
+from bodega_model.signature.inputs import build_input, read_example
+from bodega_model.signature.missing import settle_nulls
+from bodega_model.signature.outputs import METHODS, call, describe_output, same_answer
+from bodega_model.signature.questions import taken
+from bodega_model.signature.row_wise import answers_row_wise
+from bodega_model.signature.types import Column, Container, Kind, Output, Signature
 
 UNHEARD_OF = "bodega: a value nobody has seen"
 

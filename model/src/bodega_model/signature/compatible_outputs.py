@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from bodega_db.differences import Change, Grade, beyond, grade_of, listed
-from bodega_db.signature import Output, Scalar, Signature
+from bodega_model.signature.differences import Change, Grade, beyond, grade_of, listed
+from bodega_model.signature.types import Output, Scalar, Signature
 
 Label = tuple[bool, Scalar]
 PREDICT = "predict"

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bodega_db.conformance import values_of
 from bodega_db.errors import BodegaError
-from bodega_db.inputs import build_input
-from bodega_db.outputs import call
 from bodega_db.records import Golden
-from bodega_db.signature import Signature
+
+from bodega_model.signature.conformance import values_of
+from bodega_model.signature.inputs import build_input
+from bodega_model.signature.outputs import call
+from bodega_model.signature.types import Signature
 
 # One row and many do not take the same kernels, of which those of 32 bits differ in the seventh digit; a row beside
 # moves the first ones.

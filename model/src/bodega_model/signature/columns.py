@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from bodega_db.errors import ExampleError
 from pandas.api import types as pandas_types
 
-from bodega_db.errors import ExampleError
-from bodega_db.signature import Column, Kind, Scalar
+from bodega_model.signature.types import Column, Kind, Scalar
 
 Values = Sequence[Any]  # or an array of numpy, which is none to mypy
 NULLS: dict[str, Any] = {"nan": np.nan, "none": None, "na": pd.NA, "nat": pd.NaT}

@@ -4,8 +4,8 @@ import math
 import re
 from collections.abc import Iterator
 
-from bodega_db.differences import Change, Grade, beyond, grade_of, listed
-from bodega_db.signature import Column, Kind, Signature
+from bodega_model.signature.differences import Change, Grade, beyond, grade_of, listed
+from bodega_model.signature.types import Column, Kind, Signature
 
 # What a client sends as the first, a column of the second reads: all other changes of kind are refused by validation,
 # or, text in place of a datetime, read as something else than what was meant.
@@ -101,7 +101,7 @@ def _reads_moments(before: str, after: str, *, far: bool = True) -> bool:
 def _bounds(column: Column) -> tuple[float, float]:
     import numpy as np
 
-    from bodega_db.columns import integer_bounds  # brings pandas, which most comparisons do not need
+    from bodega_model.signature.columns import integer_bounds  # brings pandas, which most comparisons do not need
 
     if _sent_as(column) is Kind.INTEGER:
         return integer_bounds(column)
