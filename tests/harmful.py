@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bodega_db.formats import dump
+from bodega_model.formats.codecs import dump
 from fitting import fit_tree
 
 MIB = 1024**2

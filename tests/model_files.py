@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bodega_db import formats
-from bodega_db.formats import Policy
+from bodega_model.formats import codecs
+from bodega_model.formats.codecs import Policy
 from scipy import sparse
 
 BOTH = Policy(formats=frozenset({"skops", "joblib"}))
@@ -30,13 +30,13 @@ class Sink:
 def written(model: Any, fmt: str = "skops") -> bytes:
     """Return the bytes of the model in the format."""
     sink = Sink()
-    formats.dump(model, fmt, sink)  # type: ignore[arg-type]
+    codecs.dump(model, fmt, sink)  # type: ignore[arg-type]
     return b"".join(sink.pieces)
 
 
 def read(content: bytes, fmt: str = "skops", policy: Policy = BOTH) -> Any:
     """Return the model that the bytes hold."""
-    return formats.load(io.BytesIO(content), fmt, policy)
+    return codecs.load(io.BytesIO(content), fmt, policy)
 
 
 def same(one: Any, two: Any) -> bool:

@@ -2,7 +2,7 @@
 
 .venv/bin/python tools/review_types.py            what is public, and what was said of it
 .venv/bin/python tools/review_types.py --open     what was not reviewed yet: read its source, then add it to
-                                                  db/src/bodega_db/reviewed.toml
+                                                  model/src/bodega_model/formats/reviewed.toml
 .venv/bin/python tools/review_types.py --fitted   fit every estimator as scikit-learn's own tests do, and tell what
                                                   the fitted ones hold (some minutes)
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from bodega_db.trusted import TRUSTED_TYPES, turned_down
+from bodega_model.formats.trusted_types import TRUSTED_TYPES, turned_down
 from skops.io import _trusted_types as of_skops
 from skops.io import dumps, get_untrusted_types
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db.formats import dump
 from bodega_db.records import Digest
 from bodega_db.store import ModelStore
+from bodega_model.formats.codecs import dump
 from fitting import fit_tree
 from gallery import problem_of
 from harmful import ARCHIVES, MIB, MOST_MODEL_BYTES, a_trust_list, an_unknown_type, crashing_tree, sound

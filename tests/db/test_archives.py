@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bodega_db import archives
-from bodega_db.archives import check_archive
 from bodega_db.errors import ArchiveError
+from bodega_model.formats import archive_limits
+from bodega_model.formats.archive_limits import check_archive
 from harmful import ARCHIVES, MOST_MODEL_BYTES, packed, repacked, sound
 
 SCHEMA = b'{"a": 1}'
@@ -150,9 +150,9 @@ def test_a_directory_has_a_border(monkeypatch: pytest.MonkeyPatch) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             end = len(content) - 22 - (76 if len(archive.namelist()) >= 0xFFFF else 0)
             size = end - archive.start_dir
-        monkeypatch.setattr(archives, "LARGEST_DIRECTORY", size)
+        monkeypatch.setattr(archive_limits, "LARGEST_DIRECTORY", size)
         check(content)
-        monkeypatch.setattr(archives, "LARGEST_DIRECTORY", size - 1)
+        monkeypatch.setattr(archive_limits, "LARGEST_DIRECTORY", size - 1)
         with pytest.raises(ArchiveError, match=f"has a directory of {size} bytes, and {size - 1} are allowed"):
             check(content)
     # Python's reader goes by the larger form where there is one, whatever the smaller one says.
@@ -162,9 +162,9 @@ def test_a_directory_has_a_border(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_schema_has_a_border(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read as a whole, so it may not be of any size."""
-    monkeypatch.setattr(archives, "LARGEST_SCHEMA", len(SCHEMA))
+    monkeypatch.setattr(archive_limits, "LARGEST_SCHEMA", len(SCHEMA))
     check(stored())
-    monkeypatch.setattr(archives, "LARGEST_SCHEMA", len(SCHEMA) - 1)
+    monkeypatch.setattr(archive_limits, "LARGEST_SCHEMA", len(SCHEMA) - 1)
     with pytest.raises(ArchiveError, match=f"a schema of more than {len(SCHEMA) - 1} bytes"):
         check(stored())
 
@@ -175,11 +175,11 @@ def test_what_inflates_has_a_border_that_small_ones_do_not(monkeypatch: pytest.M
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         ratio = sum(m.file_size for m in archive.infolist()) / sum(m.compress_size for m in archive.infolist())
     check(content)
-    monkeypatch.setattr(archives, "SMALL", sizes(content))
-    monkeypatch.setattr(archives, "LARGEST_RATIO", 1)
+    monkeypatch.setattr(archive_limits, "SMALL", sizes(content))
+    monkeypatch.setattr(archive_limits, "LARGEST_RATIO", 1)
     check(content)
-    monkeypatch.setattr(archives, "SMALL", sizes(content) - 1)
+    monkeypatch.setattr(archive_limits, "SMALL", sizes(content) - 1)
     with pytest.raises(ArchiveError, match="1 times its size or more"):
         check(content)
-    monkeypatch.setattr(archives, "LARGEST_RATIO", ratio)
+    monkeypatch.setattr(archive_limits, "LARGEST_RATIO", ratio)
     check(content)

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import searches
-from bodega_db import formats
-from bodega_db.cores import find_core
 from bodega_db.errors import NotFittedError, NotServableError, RegistrationError
-from bodega_db.formats import Policy
 from bodega_db.store import ModelStore
+from bodega_model.formats import codecs
+from bodega_model.formats.codecs import Policy
+from bodega_model.formats.cores import find_core
 from bodega_model.signature.outputs import METHODS
 from model_files import read, written
 from searches import SEARCHES, fit, scorer, search, table, tuned
@@ -214,7 +214,7 @@ def test_a_file_with_a_whole_search_is_still_read() -> None:
     model = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2).fit(X, y)
     file = io.BytesIO(written(model))
 
-    assert differing(model, formats.load(file, "skops", Policy()), X) == []
+    assert differing(model, codecs.load(file, "skops", Policy()), X) == []
 
 
 # --- refused, with advice that is true ---------------------------------------------------------------------

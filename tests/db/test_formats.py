@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import skops.io
 import zoo
-from bodega_db import formats
 from bodega_db.errors import SerialiseError, UntrustedTypeError
-from bodega_db.formats import Policy
 from bodega_db.settings import Settings
-from bodega_db.trusted import PARTIAL, TRUSTED_TYPES
+from bodega_model.formats import codecs
+from bodega_model.formats.codecs import Policy
+from bodega_model.formats.trusted_types import PARTIAL, TRUSTED_TYPES
 from model_files import Sink, read, same, written
 from siblings import SIBLINGS
 from sklearn.linear_model import LogisticRegression
@@ -172,7 +172,7 @@ def test_a_sealed_memfd_can_be_loaded(model: zoo.Fitted) -> None:
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
         file.seek(0)
 
-        loaded = formats.load(file, "skops", Policy())
+        loaded = codecs.load(file, "skops", Policy())
 
     assert same(loaded.predict(model.example), model.model.predict(model.example))
 
@@ -185,7 +185,7 @@ def test_a_full_disk_is_not_called_a_fault_of_the_model(model: zoo.Fitted) -> No
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        formats.dump(model.model, "skops", Full())  # type: ignore[arg-type]
+        codecs.dump(model.model, "skops", Full())  # type: ignore[arg-type]
 
 
 # --- what is refused -------------------------------------------------------------------------------------

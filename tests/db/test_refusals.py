@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from bodega_db import formats
 from bodega_db.errors import ArchiveError, DeserialiseError, FormatNotAllowedError, SerialiseError, UntrustedTypeError
-from bodega_db.formats import Policy
+from bodega_model.formats import codecs
+from bodega_model.formats.codecs import Policy
 from fitting import fit_tree
 from model_files import read, written
 from sklearn import config_context
@@ -30,7 +30,7 @@ def test_joblib_is_refused_before_the_file_is_touched() -> None:
     closed.close()
 
     with pytest.raises(FormatNotAllowedError, match="does not load joblib, only skops"):
-        formats.load(closed, "joblib", Policy())
+        codecs.load(closed, "joblib", Policy())
 
 
 def test_a_review_constructs_nothing_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
@@ -40,12 +40,12 @@ def test_a_review_constructs_nothing_and_leaves_the_file_as_it_was(tmp_path: Pat
     file.seek(5)
 
     with pytest.raises(UntrustedTypeError, match=r"os\.system"):
-        formats.review(file, "skops", Policy())
-    formats.review(file, "skops", Policy(trusted_types=frozenset({"os.system"})))
+        codecs.review(file, "skops", Policy())
+    codecs.review(file, "skops", Policy(trusted_types=frozenset({"os.system"})))
     with pytest.raises(ArchiveError, match="would inflate"):
-        formats.review(file, "skops", Policy(max_model_bytes=10))
+        codecs.review(file, "skops", Policy(max_model_bytes=10))
     with pytest.raises(FormatNotAllowedError):
-        formats.review(file, "joblib", Policy())
+        codecs.review(file, "joblib", Policy())
     assert not canary.exists()
 
 
@@ -55,13 +55,13 @@ def test_a_pickle_is_measured_by_its_file() -> None:
     file.seek(3)
     joblib = frozenset({"joblib"})
 
-    assert formats.measure(file, "joblib", Policy(joblib, max_model_bytes=100)) == 100
+    assert codecs.measure(file, "joblib", Policy(joblib, max_model_bytes=100)) == 100
     assert file.tell() == 0
-    formats.review(file, "joblib", Policy(joblib))
+    codecs.review(file, "joblib", Policy(joblib))
     with pytest.raises(ArchiveError, match="The file has 100 bytes, and 99 are allowed"):
-        formats.measure(file, "joblib", Policy(joblib, max_model_bytes=99))
+        codecs.measure(file, "joblib", Policy(joblib, max_model_bytes=99))
     with pytest.raises(FormatNotAllowedError):
-        formats.measure(file, "joblib", Policy())
+        codecs.measure(file, "joblib", Policy())
 
 
 def test_a_policy_survives_the_way_to_another_process() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import zoo
-from bodega_db import trusted
 from bodega_db.errors import UntrustedTypeError
-from bodega_db.trusted import TRUSTED_TYPES, advise, turned_down
+from bodega_model.formats import trusted_types
+from bodega_model.formats.trusted_types import TRUSTED_TYPES, advise, turned_down
 from bodega_model.signature.infer import learn
 from model_files import read, same, written
 from scipy import stats
@@ -70,12 +70,14 @@ def test_a_sibling_is_learned_and_answers_exactly_as_before(sibling: Sibling) ->
 
 def test_no_type_is_both_trusted_and_turned_down_by_its_own_name() -> None:
     """A pattern may cover what is trusted; a name stands in one table alone."""
-    named = [name for group in trusted._REVIEW["refused"] for name in group["types"]]
-    every = [name for group in trusted._REVIEW["trusted"] for name in group["types"]]
+    named = [name for group in trusted_types._REVIEW["refused"] for name in group["types"]]
+    every = [name for group in trusted_types._REVIEW["trusted"] for name in group["types"]]
 
     assert set(named).isdisjoint(every)
     assert len(set(every)) == len(every)
-    assert all(len(group["because"]) > 8 for group in (*trusted._REVIEW["refused"], *trusted._REVIEW["trusted"]))
+    assert all(
+        len(group["because"]) > 8 for group in (*trusted_types._REVIEW["refused"], *trusted_types._REVIEW["trusted"])
+    )
 
 
 def test_a_distribution_of_scipy_is_turned_down_because_it_runs_code() -> None:

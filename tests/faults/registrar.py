@@ -170,7 +170,7 @@ def warm_up() -> None:
     ):
         importlib.import_module(module)
     from bodega_db.environment import capture_environment
-    from bodega_db.formats import dump
+    from bodega_model.formats.codecs import dump
     from bodega_model.signature.infer import learn
     from sklearn.linear_model import Ridge
 

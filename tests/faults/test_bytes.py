@@ -13,9 +13,9 @@ from zipfile import ZipFile
 import pytest
 from bodega_db.artifacts import ArtifactStore, HashingWriter
 from bodega_db.errors import ArtifactError
-from bodega_db.formats import Policy, dump, load
 from bodega_db.records import Digest
 from bodega_db.store import ModelStore
+from bodega_model.formats.codecs import Policy, dump, load
 from extent import ALL
 from processes import ApiProcess, api_process
 from sklearn.linear_model import Ridge

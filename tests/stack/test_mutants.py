@@ -11,7 +11,7 @@ INNERMOST = (
     "bodega_db.artifacts.x__check_kind*",
     "bodega_db.artifacts.x__read_verified*",
     "bodega_db.files.x_copy_hashing*",
-    "bodega_db.formats.x_check_format*",
+    "bodega_model.formats.codecs.x_check_format*",
     "bodega_db.ownership.x_check_owner*",
 )
 

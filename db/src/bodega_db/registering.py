@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 from bodega_model.foreign import asking
+from bodega_model.formats.codecs import Policy, dump
 from bodega_model.signature.contracts import promise
 from sqlalchemy.orm import Session
 
@@ -27,7 +28,6 @@ from bodega_db.errors import (
     NotServableError,
     VolumeError,
 )
-from bodega_db.formats import Policy, dump
 from bodega_db.manifests import Manifests, VersionManifest
 from bodega_db.metadata import (
     check_idempotency_key,
@@ -108,9 +108,8 @@ class RegisteringVerbs:
         Raises RegistrationError and its kin with the reason, before anything is visible to anybody.
         """
         # These bring scikit-learn along, which listing versions does not need.
+        from bodega_model.formats.cores import check_core, find_core
         from bodega_model.signature.infer import learn
-
-        from bodega_db.cores import check_core, find_core
 
         check_model_name(name)
         given_key = check_idempotency_key(idempotency_key)

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, BinaryIO
 
+from bodega_model.formats.codecs import Policy
 from bodega_model.signature.types import Signature
 
 from bodega_db import errors, rehearsing
 from bodega_db.errors import LoadEndedError, LoadError, UntrustedTypeError
-from bodega_db.formats import Policy
 from bodega_db.records import Golden
 from bodega_db.rehearsing import ended, read_line
 

@@ -19,11 +19,11 @@ import time
 import warnings
 from typing import Any
 
+from bodega_model.formats.archive_limits import check_archive
+from bodega_model.formats.codecs import Policy
 from bodega_model.signature.types import Signature
 
-from bodega_db.archives import check_archive
 from bodega_db.errors import LoadEndedError, LoadError
-from bodega_db.formats import Policy
 from bodega_db.limits import limit, memory_for
 from bodega_db.records import Golden
 

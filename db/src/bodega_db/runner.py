@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from bodega_model.formats.codecs import Policy, load, measure
 from bodega_model.signature.conformance import Contract
 from bodega_model.signature.inputs import Wire, build_input
 from bodega_model.signature.outputs import call, check_output, same_answer
@@ -14,7 +15,6 @@ from bodega_model.signature.types import Signature
 
 from bodega_db.environment import check_environment, other_versions
 from bodega_db.errors import BodegaError, DeserialiseError, GoldenMismatchError
-from bodega_db.formats import Policy, load, measure
 from bodega_db.records import Golden
 
 

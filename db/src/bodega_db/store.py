@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from bodega_model.formats.codecs import Policy, measure
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,6 @@ from bodega_db.environment import other_versions
 from bodega_db.exchange import ExchangeVerbs
 from bodega_db.failures import translate_errors
 from bodega_db.files import Pace
-from bodega_db.formats import Policy, measure
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
 from bodega_db.manifests import Manifests

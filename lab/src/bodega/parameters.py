@@ -17,7 +17,7 @@ def read_parameters(model: Any) -> dict[str, Any]:
 
 
 def _parameters(model: Any) -> dict[str, Any]:
-    from bodega_db.cores import find_core  # brings scikit-learn along
+    from bodega_model.formats.cores import find_core  # brings scikit-learn along
 
     if isinstance(model, type) or not has(model, "get_params"):
         return {}

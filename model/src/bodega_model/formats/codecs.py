@@ -14,10 +14,6 @@ from io import BytesIO
 from typing import Any, BinaryIO, Self
 from zipfile import ZipFile
 
-from bodega_model.foreign import cause, find_part, known, type_name
-
-from bodega_db import canonical
-from bodega_db.archives import check_archive
 from bodega_db.errors import (
     ArchiveError,
     DeserialiseError,
@@ -27,7 +23,11 @@ from bodega_db.errors import (
     UntrustedTypeError,
 )
 from bodega_db.settings import Settings
-from bodega_db.trusted import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise, turned_down
+
+from bodega_model.foreign import cause, find_part, known, type_name
+from bodega_model.formats import canonical
+from bodega_model.formats.archive_limits import check_archive
+from bodega_model.formats.trusted_types import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise, turned_down
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,9 @@ class Refusal(NamedTuple):
 
 
 # Which type is trusted for which reason, and which was turned down, stands in a table of its own.
-_REVIEW: dict[str, list[dict[str, Any]]] = tomllib.loads(files("bodega_db").joinpath("reviewed.toml").read_text())
+_REVIEW: dict[str, list[dict[str, Any]]] = tomllib.loads(
+    files("bodega_model.formats").joinpath("reviewed.toml").read_text()
+)
 
 TRUSTED_TYPES = frozenset(name for group in _REVIEW["trusted"] for name in group["types"])
 
