@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 from zipfile import ZipFile
 
-import bodega_db.runner
+import bodega_model.loading.runner
 import joblib
 import psycopg
 import pytest
@@ -32,7 +32,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append(fmt)
         return load(file, fmt, policy)
 
-    monkeypatch.setattr(bodega_db.runner, "load", counting)
+    monkeypatch.setattr(bodega_model.loading.runner, "load", counting)
     return calls
 
 

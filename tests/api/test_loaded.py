@@ -12,9 +12,9 @@ import pytest
 from bodega_api.loaded import LoadedVersions
 from bodega_db.errors import ArtifactDigestError, ArtifactError
 from bodega_db.records import Version
-from bodega_db.runner import Runner
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.loading.runner import Runner
 from conftest import Api
 from gallery import GENTOO, ask, enter, penguins, problem_of, scaler, texts, weaker_penguins, wine
 

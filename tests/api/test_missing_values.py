@@ -15,9 +15,9 @@ import pytest
 from bodega_api.media.kinds import Medium
 from bodega_api.plans import check_plan, compile_plan
 from bodega_db.records import Version
-from bodega_db.runner import Runner
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.loading.runner import Runner
 from conftest import Api, create_database, running_api
 from gallery import problem_of
 from sklearn.calibration import CalibratedClassifierCV

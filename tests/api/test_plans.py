@@ -20,7 +20,7 @@ from bodega_api.plans.tables import Table
 from bodega_api.tallies import Tally
 from bodega_db.errors import PredictionError
 from bodega_db.records import Golden
-from bodega_db.runner import Runner
+from bodega_model.loading.runner import Runner
 from bodega_model.signature.infer import learn
 from conftest import Api
 from gallery import GENTOO, enter, penguins

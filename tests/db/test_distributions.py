@@ -12,13 +12,13 @@ from typing import Any
 import narwhals
 import numpy as np
 import pytest
-from bodega_db import distributions
-from bodega_db.distributions import distributions_of
-from bodega_db.environment import capture_environment, other_versions
 from bodega_db.errors import GoldenMismatchError
-from bodega_db.runner import start_runner
 from bodega_db.store import ModelStore
 from bodega_model.formats.codecs import Policy
+from bodega_model.loading import distributions
+from bodega_model.loading.distributions import distributions_of
+from bodega_model.loading.environment import capture_environment, other_versions
+from bodega_model.loading.runner import start_runner
 from bodega_model.signature.infer import learn
 from model_files import written
 from sklearn.ensemble import BaggingRegressor

@@ -7,7 +7,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db.environment import default_actor
 from bodega_db.errors import (
     AliasNotFoundError,
     ArtifactDigestError,
@@ -24,6 +23,7 @@ from bodega_db.errors import (
 )
 from bodega_db.lifecycle import Status, production_line
 from bodega_db.store import ModelStore
+from bodega_model.loading.environment import default_actor
 from hypothesis import given
 from hypothesis import strategies as st
 from penguins import classifier, data, example

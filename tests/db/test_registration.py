@@ -22,9 +22,9 @@ from bodega_db.errors import (
     VolumeMismatchError,
 )
 from bodega_db.ownership import read_marker
-from bodega_db.rehearsal import shared_rehearsal
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.loading.sandbox import shared_rehearsal
 from penguins import classifier, example
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression

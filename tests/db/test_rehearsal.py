@@ -13,8 +13,8 @@ import psutil
 import pytest
 from bodega_db.errors import LoadEndedError
 from bodega_db.records import Version
-from bodega_db.rehearsal import Rehearsal
 from bodega_db.store import ModelStore
+from bodega_model.loading.sandbox import Rehearsal
 from fitting import fit_tree
 
 
@@ -116,7 +116,7 @@ from pathlib import Path
 
 import psutil
 from bodega_db.errors import NotServableError
-from bodega_db.rehearsal import shared_rehearsal
+from bodega_model.loading.sandbox import shared_rehearsal
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 

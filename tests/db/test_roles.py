@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 from bodega_db import migrate
-from bodega_db.environment import default_actor
 from bodega_db.errors import (
     AliasProtectedError,
     CatalogLockedError,
@@ -25,6 +24,7 @@ from bodega_db.errors import (
 from bodega_db.roles import RIGHTS, apply_roles
 from bodega_db.sessions import TIMEOUTS
 from bodega_db.store import ModelStore
+from bodega_model.loading.environment import default_actor
 from conftest import create_database
 from penguins import classifier, example
 from psycopg.errors import CheckViolation, ForeignKeyViolation, InsufficientPrivilege

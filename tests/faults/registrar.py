@@ -111,7 +111,7 @@ def running_registrar() -> Iterator[Registrar]:
 
 def serve(line: socket.socket) -> None:
     """Fork a child for each request, and tell how it ended."""
-    from bodega_db.rehearsal import shared_rehearsal
+    from bodega_model.loading.sandbox import shared_rehearsal
 
     signal.pthread_sigmask(signal.SIG_BLOCK, [GO])
     file = line.makefile("rw", encoding="utf-8")
@@ -169,8 +169,8 @@ def warm_up() -> None:
         "skops.io",
     ):
         importlib.import_module(module)
-    from bodega_db.environment import capture_environment
     from bodega_model.formats.codecs import dump
+    from bodega_model.loading.environment import capture_environment
     from bodega_model.signature.infer import learn
     from sklearn.linear_model import Ridge
 

@@ -10,9 +10,9 @@ from threading import Thread
 from typing import Any
 
 from bodega_db.records import Version
-from bodega_db.rehearsing import import_what_models_need
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.loading.sandbox_worker import import_what_models_need
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bodega_db.errors import BodegaError
 from bodega_db.records import Golden
-from bodega_db.runner import Runner
+from bodega_model.loading.runner import Runner
 from bodega_model.signature.types import Signature
 
 from bodega_api.calls import start_thread

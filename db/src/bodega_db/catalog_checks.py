@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from bodega_model.loading.environment import SKLEARN, minor
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog
-from bodega_db.environment import SKLEARN, minor
 from bodega_db.errors import CatalogNotMigratedError, EnvironmentMismatchError
 from bodega_db.findings import Finding, State, judge
 from bodega_db.schema import check_schema

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog, choosing, moves
-from bodega_db.environment import default_actor
 from bodega_db.errors import InvalidReferenceError, StatusMoveError
 from bodega_db.lifecycle import Status, may_move
 from bodega_db.records import Version

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog, choosing
 from bodega_db.bundles import FORMAT, Bundle, Manifest, open_bundle, write_bundle
-from bodega_db.environment import default_actor
 from bodega_db.errors import (
     BodegaError,
     BundleError,

@@ -11,12 +11,13 @@ from uuid import uuid4
 
 from bodega_model.foreign import asking
 from bodega_model.formats.codecs import Policy, dump
+from bodega_model.loading.environment import capture_environment, default_actor
+from bodega_model.loading.sandbox import Rehearsal
 from bodega_model.signature.contracts import promise
 from sqlalchemy.orm import Session
 
 from bodega_db import behind, catalog, inventory
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
-from bodega_db.environment import capture_environment, default_actor
 from bodega_db.errors import (
     BodegaError,
     CatalogBehindError,
@@ -39,7 +40,6 @@ from bodega_db.metadata import (
 )
 from bodega_db.records import Registration, Version
 from bodega_db.reference import check_model_name
-from bodega_db.rehearsal import Rehearsal
 
 OWN_KEY = "bodega:"
 RECONNECT_SECONDS = 20.0  # in which a catalog that went away may come back

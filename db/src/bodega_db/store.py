@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from typing import Self
 
 from bodega_model.formats.codecs import Policy, measure
+from bodega_model.loading.environment import other_versions
+from bodega_model.loading.runner import Runner, start_runner
+from bodega_model.loading.sandbox import shared_rehearsal
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
@@ -13,7 +16,6 @@ from bodega_db import catalog, choosing, ownership, usage
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.diff import Difference, compare
 from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine
-from bodega_db.environment import other_versions
 from bodega_db.exchange import ExchangeVerbs
 from bodega_db.failures import translate_errors
 from bodega_db.files import Pace
@@ -31,8 +33,6 @@ from bodega_db.records import (
     VersionSummary,
 )
 from bodega_db.reference import check_known_name, parse_reference, parse_selector
-from bodega_db.rehearsal import shared_rehearsal
-from bodega_db.runner import Runner, start_runner
 from bodega_db.schema import check_schema
 from bodega_db.search import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction

@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from bodega_model.formats.codecs import Policy
+from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
 from bodega_db import catalog, choosing, inventory, moves
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.behind import Unknown, find_later
 from bodega_db.collecting import GRACE, Collector, Plan
-from bodega_db.environment import default_actor
 from bodega_db.errors import ArtifactError, ArtifactMissingError, VolumeMismatchError
 from bodega_db.fsck import Report, check_leftovers, check_versions
 from bodega_db.leftovers import find_leftovers

@@ -22,7 +22,7 @@ STARTUP_SECONDS = 120
 CELL_SECONDS = 600
 # What most notebooks import anyway: a kernel that waits for something else can do it meanwhile.
 AHEAD = """
-from bodega_db.rehearsal import shared_rehearsal
+from bodega_model.loading.sandbox import shared_rehearsal
 shared_rehearsal().start()
 import bodega.notebook, matplotlib.pyplot
 import sklearn.compose, sklearn.ensemble, sklearn.linear_model, sklearn.model_selection

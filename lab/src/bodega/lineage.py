@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bodega_db.environment import default_actor
+from bodega_model.loading.environment import default_actor
 
 GIT_SECONDS = 5  # a repository that answers slower than this is not worth the wait
 UNCHANGED = ("-c", "core.fsmonitor=false")  # a folder's own settings must not start a program here

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any, Self
 
-from bodega_db.environment import LIBRARIES, SKLEARN
 from bodega_db.records import Version
 from bodega_db.settings import Settings
+from bodega_model.loading.environment import LIBRARIES, SKLEARN
 from bodega_model.signature.types import MOST_TOGETHER, Column, Signature
 
 MOST_CATEGORIES = 6

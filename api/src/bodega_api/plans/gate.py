@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from bodega_db.records import Golden
-from bodega_db.runner import Runner
+from bodega_model.loading.runner import Runner
 
 from bodega_api.plans.compiling import Plan
 from bodega_api.plans.matrices import AsideError, NoPlanError

@@ -19,17 +19,17 @@ import time
 import warnings
 from typing import Any
 
+from bodega_db.errors import LoadEndedError, LoadError
+from bodega_db.records import Golden
+
 from bodega_model.formats.archive_limits import check_archive
 from bodega_model.formats.codecs import Policy
+from bodega_model.loading.seccomp import limit, memory_for
 from bodega_model.signature.types import Signature
-
-from bodega_db.errors import LoadEndedError, LoadError
-from bodega_db.limits import limit, memory_for
-from bodega_db.records import Golden
 
 FORKS = sys.platform == "linux"
 IMPORTED_AHEAD = (
-    "bodega_db.runner",
+    "bodega_model.loading.runner",
     "joblib",
     "pandas",
     "skops.io",
@@ -145,7 +145,7 @@ def _size(request: dict[str, Any], file: int) -> int:
 
 
 def _rehearse(request: dict[str, Any], file: int) -> dict[str, Any]:
-    from bodega_db.runner import start_runner
+    from bodega_model.loading.runner import start_runner
 
     try:
         with os.fdopen(os.dup(file), "rb") as artifact:

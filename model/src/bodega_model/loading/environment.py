@@ -7,10 +7,10 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
-from bodega_model.foreign import known
-
-from bodega_db.distributions import distributions_of
 from bodega_db.errors import EnvironmentMismatchError, RegistrationError
+
+from bodega_model.foreign import known
+from bodega_model.loading.distributions import distributions_of
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib", "skops")
 SKLEARN = "scikit-learn"

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, BinaryIO
 
-from bodega_model.formats.codecs import Policy
-from bodega_model.signature.types import Signature
-
-from bodega_db import errors, rehearsing
+from bodega_db import errors
 from bodega_db.errors import LoadEndedError, LoadError, UntrustedTypeError
 from bodega_db.records import Golden
-from bodega_db.rehearsing import ended, read_line
+
+from bodega_model.formats.codecs import Policy
+from bodega_model.loading import sandbox_worker
+from bodega_model.loading.sandbox_worker import ended, read_line
+from bodega_model.signature.types import Signature
 
 PATIENCE = 30  # seconds beyond those of a rehearsal, for a process that must start first
 
@@ -75,9 +76,9 @@ class Rehearsal:
 
         What models need should be imported here before: it is then there for both, once in time and in memory.
         """
-        rehearsing.import_what_models_need()
+        sandbox_worker.import_what_models_need()
         with self._lock:
-            if not rehearsing.FORKS:
+            if not sandbox_worker.FORKS:
                 self._connect()
             elif self._socket is None:
                 self._begin(_fork)
@@ -173,7 +174,7 @@ class Forked:
 def _launch(descriptor: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         # -P: the notebook's folder is not on the path, because it is not on the API's either.
-        [sys.executable, "-P", "-m", "bodega_db.rehearsing", str(descriptor)],
+        [sys.executable, "-P", "-m", "bodega_model.loading.sandbox_worker", str(descriptor)],
         pass_fds=[descriptor],
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         stdin=subprocess.DEVNULL,
@@ -188,7 +189,7 @@ def _fork(descriptor: int) -> Forked:
         return Forked(pid)
     try:
         _leave_the_caller(descriptor)
-        rehearsing.main(descriptor)
+        sandbox_worker.main(descriptor)
     finally:
         os._exit(0)
 
