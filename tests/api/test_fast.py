@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from bodega_api.body import read_body
-from bodega_api.decoding import ColumnsDecoder, LongWayError
 from bodega_api.engines import CHECKED_EVERY
-from bodega_api.validation import check_input
 from bodega_db.store import ModelStore
 from bodega_model.signature.types import Column, Container, Kind, Output, Signature
+from bodega_model.validation.quick import ColumnsDecoder, LongWayError
+from bodega_model.validation.rows import check_input
 from conftest import Api
 from gallery import GENTOO, ask, enter, penguins, problem_of
 from hypothesis import given, settings

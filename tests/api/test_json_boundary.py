@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from bodega_api.body import Columns, Rows, read_body
 from bodega_api.problems import BodyError
-from bodega_api.validation import ISO_8601, check_input
 from bodega_db.errors import InputError, OutputNotFiniteError, PredictionError
 from bodega_model.signature.columns import to_wire
 from bodega_model.signature.inputs import build_input, read_example
 from bodega_model.signature.outputs import call
 from bodega_model.signature.types import Column, Container, Kind, Signature
+from bodega_model.validation.rows import ISO_8601, check_input
 from gallery import GENTOO, KINDS, MARKER, Gallery, penguins, plain, problem_of, send
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st

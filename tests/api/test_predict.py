@@ -12,12 +12,12 @@ import pandas as pd
 import psycopg
 import pytest
 from bodega_api.body import Columns, Rows
-from bodega_api.validation import check_input
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_model.signature.infer import learn
 from bodega_model.signature.inputs import build_input
 from bodega_model.signature.outputs import call
+from bodega_model.validation.rows import check_input
 from conftest import Api
 from gallery import GENTOO, KINDS, Gallery, ask, enter, penguins, plain, problem_of, send, two_labels, weaker_penguins
 from sklearn.compose import make_column_transformer

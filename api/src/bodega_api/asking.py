@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from bodega_db.errors import BodegaError, InputError
 from bodega_model.signature.outputs import check_output
 from bodega_model.signature.types import Signature
+from bodega_model.validation.quick import LongWayError
+from bodega_model.validation.rows import Report, check_input, no_rows
 from msgspec import DecodeError
 
 from bodega_api.body import read_body
-from bodega_api.decoding import LongWayError
 from bodega_api.engines import Columns, Engine
 from bodega_api.loaded import LoadedVersions, key_of
 from bodega_api.media.arrow import columns_of
@@ -20,7 +21,6 @@ from bodega_api.media.spool import Spool
 from bodega_api.problems import TooManyRowsError
 from bodega_api.routing import Route, Routes
 from bodega_api.slicing import Parts, cut
-from bodega_api.validation import Report, check_input, no_rows
 
 Reference = tuple[str | None, str | None]  # model and version, as the query has them
 

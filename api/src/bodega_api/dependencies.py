@@ -11,6 +11,7 @@ from typing import Annotated, cast
 from bodega_db.reference import LARGEST_NUMBER, check_known_name
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.validation.rows import shown
 from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 
@@ -24,7 +25,6 @@ from bodega_api.media.kinds import Medium, body_medium
 from bodega_api.problems import BodyError, BodyTooLargeError, MediaTypeError, ParameterError
 from bodega_api.routing import Routes
 from bodega_api.usage import Usage
-from bodega_api.validation import shown
 from bodega_api.warming import Warming
 
 

@@ -19,13 +19,13 @@ from weakref import WeakKeyDictionary
 import orjson
 from bodega_db.errors import BodegaError, InvalidReferenceError, OutputNotAvailableError
 from bodega_model.signature.outputs import check_output
+from bodega_model.validation.quick import LongWayError
 from fastapi import FastAPI
 from msgspec import DecodeError
 from starlette.types import Message, Receive, Scope, Send
 
 from bodega_api.batching import Lane
 from bodega_api.calls import Calls
-from bodega_api.decoding import LongWayError
 from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.hosts import Hosts
 from bodega_api.loaded import Key, LoadedVersions, key_of

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from bodega_model.signature.columns import integer_bounds
 from bodega_model.signature.types import Column, Kind, Signature
-
-from bodega_api.validation import EXACT_FLOAT, Report, check_column, value_kind
+from bodega_model.validation.rows import EXACT_FLOAT, Report, check_column, value_kind
 
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NUMBERS = (pa.types.is_floating, pa.types.is_integer, pa.types.is_null)

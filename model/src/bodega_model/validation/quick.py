@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from bodega_model.signature.columns import integer_bounds
-from bodega_model.signature.types import Column, Kind, Signature
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
-from bodega_api.validation import EXACT_FLOAT
+from bodega_model.signature.columns import integer_bounds
+from bodega_model.signature.types import Column, Kind, Signature
+from bodega_model.validation.rows import EXACT_FLOAT
 
 FLOATS = ("float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64")
