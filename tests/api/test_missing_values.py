@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from bodega_api.media.kinds import Medium
-from bodega_api.plans import check_plan, compile_plan
 from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_model.loading.runner import Runner
+from bodega_model.plans import check_plan, compile_plan
 from conftest import Api, create_database, running_api
 from gallery import problem_of
 from sklearn.calibration import CalibratedClassifierCV

@@ -10,9 +10,9 @@ import pytest
 from bodega_api import batching
 from bodega_api.batching import Waiting
 from bodega_api.engines import Engine, Ways
-from bodega_api.plans import NoPlanError, compile_plan, gate
 from bodega_api.tallies import Tally
 from bodega_model.loading.runner import Runner
+from bodega_model.plans import NoPlanError, compile_plan, gate
 from bodega_model.signature.infer import learn
 from conftest import Api
 from gallery import Exhibit, enter

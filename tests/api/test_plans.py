@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from bodega_api import engines
 from bodega_api.engines import CHECKED_EVERY, RESTS, Engine, Ways
-from bodega_api.plans import NoPlanError, Plan, agrees, check_plan, compile_plan, gate
-from bodega_api.plans.odd_rows import OddRows
-from bodega_api.plans.tables import Table
 from bodega_api.tallies import Tally
 from bodega_db.errors import PredictionError
 from bodega_db.records import Golden
 from bodega_model.loading.runner import Runner
+from bodega_model.plans import NoPlanError, Plan, agrees, check_plan, compile_plan, gate
+from bodega_model.plans.odd_rows import OddRows
+from bodega_model.plans.tables import Table
 from bodega_model.signature.infer import learn
 from conftest import Api
 from gallery import GENTOO, enter, penguins

@@ -13,6 +13,7 @@ from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_model.loading.sandbox_worker import import_what_models_need
+from bodega_model.plans.compiling import import_families
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
@@ -31,7 +32,6 @@ from bodega_api.inspection import Inspection
 from bodega_api.loaded import LoadedVersions
 from bodega_api.media.coding import packing
 from bodega_api.methods import as_get, build_routes
-from bodega_api.plans.compiling import import_families
 from bodega_api.problems import ShuttingDownError, answer_error, install_problem_handlers
 from bodega_api.proxies import Proxies, path_of
 from bodega_api.routing import Routes

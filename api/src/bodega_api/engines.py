@@ -15,12 +15,12 @@ from typing import Any
 from bodega_db.errors import BodegaError
 from bodega_db.records import Golden
 from bodega_model.loading.runner import Runner
+from bodega_model.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
+from bodega_model.plans.odd_rows import turns
 from bodega_model.signature.types import Signature
 from bodega_model.validation.quick import ColumnsDecoder
 
 from bodega_api.calls import start_thread
-from bodega_api.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
-from bodega_api.plans.odd_rows import turns
 from bodega_api.tallies import Tally
 
 log = logging.getLogger(__name__)

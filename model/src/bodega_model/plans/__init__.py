@@ -11,8 +11,8 @@ it was not made for, it steps aside (`AsideError`), and the model itself answers
 A family of estimators is a module here; `registry` says what one looks like, and `matrices` keeps the types of numbers.
 """
 
-from bodega_api.plans.compiling import Plan, compile_plan
-from bodega_api.plans.gate import agrees, check_plan
-from bodega_api.plans.matrices import AsideError, NoPlanError
+from bodega_model.plans.compiling import Plan, compile_plan
+from bodega_model.plans.gate import agrees, check_plan
+from bodega_model.plans.matrices import AsideError, NoPlanError
 
 __all__ = ["AsideError", "NoPlanError", "Plan", "agrees", "check_plan", "compile_plan"]

@@ -8,8 +8,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
-from bodega_api.plans.matrices import Array, Block, NoPlanError, like, unchecked
-from bodega_api.plans.registry import (
+from bodega_model.plans.matrices import Array, Block, NoPlanError, like, unchecked
+from bodega_model.plans.registry import (
     Method,
     Methods,
     ask_itself_all,

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from sklearn.impute import SimpleImputer
 
-from bodega_api.plans.matrices import FLOATS, Array, AsideError, Block, NoPlanError, checked, dense
-from bodega_api.plans.registry import Transform, transformer
-from bodega_api.plans.tables import Table
+from bodega_model.plans.matrices import FLOATS, Array, AsideError, Block, NoPlanError, checked, dense
+from bodega_model.plans.registry import Transform, transformer
+from bodega_model.plans.tables import Table
 
 
 @transformer(SimpleImputer)

@@ -4,9 +4,9 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.naive_bayes import GaussianNB
 
-from bodega_api.plans.linear import numbers
-from bodega_api.plans.matrices import Array, Block, finite
-from bodega_api.plans.registry import Methods, predictor
+from bodega_model.plans.linear import numbers
+from bodega_model.plans.matrices import Array, Block, finite
+from bodega_model.plans.registry import Methods, predictor
 
 
 @predictor(GaussianNB)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from bodega_model.signature.types import Column, Container, Kind, Signature
 
 Array = npt.NDArray[Any]

@@ -5,8 +5,8 @@ from typing import Any
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
-from bodega_api.plans.matrices import Array, Block
-from bodega_api.plans.registry import Methods, plan_methods, predictor
+from bodega_model.plans.matrices import Array, Block
+from bodega_model.plans.registry import Methods, plan_methods, predictor
 
 
 @predictor(GridSearchCV, RandomizedSearchCV)

@@ -14,7 +14,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from bodega_api.plans.matrices import Block, NoPlanError, Sparse, as_given, unchecked
+from bodega_model.plans.matrices import Block, NoPlanError, Sparse, as_given, unchecked
 
 Transform = Callable[[Block], Block]
 Method = Callable[[Block], Any]

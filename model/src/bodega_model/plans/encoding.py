@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from bodega_api.plans.matrices import Array, AsideError, Block, NoPlanError, Sparse, bounded, dense, unchecked
-from bodega_api.plans.registry import Transform, transformer
-from bodega_api.plans.tables import Table
+from bodega_model.plans.matrices import Array, AsideError, Block, NoPlanError, Sparse, bounded, dense, unchecked
+from bodega_model.plans.registry import Transform, transformer
+from bodega_model.plans.tables import Table
 
 UNKNOWN = "no category has this name"
 LARGEST = 2**24  # numbers in the tables of an encoder

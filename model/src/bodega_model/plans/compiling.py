@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from bodega_db.errors import OutputNotFiniteError
+
+from bodega_model import plans
+from bodega_model.plans.matrices import AsideError, Block, NoPlanError
+from bodega_model.plans.registry import Methods, plan_methods
+from bodega_model.plans.tables import Read, Table, readers
 from bodega_model.signature.outputs import to_rows
 from bodega_model.signature.types import Container, Signature
-
-from bodega_api import plans
-from bodega_api.plans.matrices import AsideError, Block, NoPlanError
-from bodega_api.plans.registry import Methods, plan_methods
-from bodega_api.plans.tables import Read, Table, readers
 
 
 @dataclass(frozen=True, slots=True)

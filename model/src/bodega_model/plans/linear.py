@@ -40,8 +40,8 @@ from sklearn.linear_model import (
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils.extmath import softmax
 
-from bodega_api.plans.matrices import DOUBLE, SINGLE, Array, Block, as_given, checked, finite, like, product
-from bodega_api.plans.registry import Method, Methods, predictor
+from bodega_model.plans.matrices import DOUBLE, SINGLE, Array, Block, as_given, checked, finite, like, product
+from bodega_model.plans.registry import Method, Methods, predictor
 
 
 def numbers(block: Block) -> Array:

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+
 from bodega_model.signature.columns import integer_bounds
 from bodega_model.signature.types import Column, Kind, Signature
 

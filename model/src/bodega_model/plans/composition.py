@@ -10,7 +10,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 
-from bodega_api.plans.matrices import (
+from bodega_model.plans.matrices import (
     DOUBLE,
     Array,
     Block,
@@ -23,8 +23,8 @@ from bodega_api.plans.matrices import (
     like,
     unchecked,
 )
-from bodega_api.plans.registry import Methods, Transform, plan_methods, plan_transform, predictor, transformer
-from bodega_api.plans.tables import Table
+from bodega_model.plans.registry import Methods, Transform, plan_methods, plan_transform, predictor, transformer
+from bodega_model.plans.tables import Table
 
 WIDEST = 4096  # columns: beyond, scikit-learn's sparse matrices are the better plan
 

@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
-from bodega_api.plans.linear import labels
-from bodega_api.plans.matrices import DOUBLE, Array, Block, bounded, checked
-from bodega_api.plans.registry import Methods, Transform, plan_transform, predictor
+from bodega_model.plans.linear import labels
+from bodega_model.plans.matrices import DOUBLE, Array, Block, bounded, checked
+from bodega_model.plans.registry import Methods, Transform, plan_transform, predictor
 
 MANY_ROWS = 4096  # fewer do not repay the start of threads, and others are computed beside them
 

@@ -20,7 +20,7 @@ from sklearn.feature_selection import (
 )
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from bodega_api.plans.matrices import (
+from bodega_model.plans.matrices import (
     DOUBLE,
     FLOATS,
     SINGLE,
@@ -35,7 +35,7 @@ from bodega_api.plans.matrices import (
     like,
     product,
 )
-from bodega_api.plans.registry import Transform, transformer
+from bodega_model.plans.registry import Transform, transformer
 
 
 def _in_place(change: Callable[[Array], object]) -> Transform:

@@ -15,8 +15,8 @@ from sklearn.ensemble import (
 from sklearn.ensemble._gradient_boosting import predict_stages
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
-from bodega_api.plans.matrices import SINGLE, Array, Block, NoPlanError, bounded, checked, finite
-from bodega_api.plans.registry import Method, Methods, predictor
+from bodega_model.plans.matrices import SINGLE, Array, Block, NoPlanError, bounded, checked, finite
+from bodega_model.plans.registry import Method, Methods, predictor
 
 
 def singles(block: Block, *, gaps: bool) -> Array:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from bodega_db.records import Golden
-from bodega_model.loading.runner import Runner
 
-from bodega_api.plans.compiling import Plan
-from bodega_api.plans.matrices import AsideError, NoPlanError
-from bodega_api.plans.odd_rows import WIDE, OddRows
+from bodega_model.loading.runner import Runner
+from bodega_model.plans.compiling import Plan
+from bodega_model.plans.matrices import AsideError, NoPlanError
+from bodega_model.plans.odd_rows import WIDE, OddRows
 
 Columns = Mapping[str, Sequence[Any]]
 Predict = Callable[[Columns, str], list[Any]]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from bodega_api.plans.tables import Table
+from bodega_model.plans.tables import Table
 
 Array = npt.NDArray[Any]
 
