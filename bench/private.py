@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bodega_db import migrate
-from bodega_db.embedded import EmbeddedPostgres
+from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 from bodega_db import migrate
-from bodega_db.embedded import EmbeddedPostgres
+from bodega_db.postgres.embedded import EmbeddedPostgres
 from sqlalchemy.engine import make_url
 
 Meet = Callable[["Link", bytes], bool]

@@ -14,8 +14,8 @@ import pytest
 from bodega_api.app import create_app
 from bodega_api.guesses import Guesses
 from bodega_db import migrate
-from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.errors import SettingsError
+from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.roles import ADMIN, API, RIGHTS, apply_roles
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from bodega_db.children import Account, Child, open_log, start_child
+from bodega_db.postgres.process import Account, Child, open_log, start_child
 
 # Writes its number and that of a grandchild in a session of its own, as a Jupyter kernel is; then works on.
 FAMILY = """
@@ -33,7 +33,7 @@ while True:
 # A parent: starts the family and waits to be killed.
 PARENT = """
 import pathlib, sys, threading, time
-from bodega_db.children import start_child
+from bodega_db.postgres.process import start_child
 def start():
     global child
     command = [sys.executable, "-c", sys.argv[2], sys.argv[1]]

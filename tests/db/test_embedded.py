@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from bodega_db import binaries, embedded
-from bodega_db.embedded import EmbeddedPostgres, find_running, visit_running
 from bodega_db.errors import EmbeddedPostgresError
+from bodega_db.postgres import binaries, embedded
+from bodega_db.postgres.embedded import EmbeddedPostgres, find_running, visit_running
 
 AS_ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not AS_ROOT, reason="only root has to run Postgres as somebody else")
@@ -25,7 +25,7 @@ as_root = pytest.mark.skipif(not AS_ROOT, reason="only root has to run Postgres 
 # Another process with a Postgres: prints its URL, then waits to be ended.
 OWNER = """
 import pathlib, sys, time
-from bodega_db.embedded import EmbeddedPostgres
+from bodega_db.postgres.embedded import EmbeddedPostgres
 with EmbeddedPostgres(pathlib.Path(sys.argv[1]), durable=False) as postgres:
     print(postgres.url, flush=True)
     sys.stdin.read()

@@ -19,7 +19,6 @@ from typing import Any
 import psycopg
 import pytest
 from bodega_db import bundles, migrate
-from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.errors import (
     ArtifactError,
     BundleError,
@@ -34,6 +33,7 @@ from bodega_db.errors import (
     VersionQuarantinedError,
     VolumeError,
 )
+from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.roles import ADMIN, API, LAB, RIGHTS, apply_roles
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from bodega.catalogs import catalog_database, catalog_settings, is_configured
 from bodega.homes import Home, find_home
-from bodega_db.embedded import EmbeddedPostgres, find_running
 from bodega_db.errors import SettingsError
+from bodega_db.postgres.embedded import EmbeddedPostgres, find_running
 
 # Opens the catalog of its home, says its server's port, and stays until its input ends.
 USER = """

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from bodega.shells import SCRIPTS
 from bodega_db import migrate
-from bodega_db.embedded import EmbeddedPostgres, find_running
+from bodega_db.postgres.embedded import EmbeddedPostgres, find_running
 
 ROOT = Path(__file__).parents[2]
 BODEGA = Path(sys.executable).with_name("bodega")

@@ -17,8 +17,8 @@ import pytest
 from bodega_db import migrate
 from bodega_db.catalog_checks import judge_server
 from bodega_db.doctor import CHECKS, examine
-from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.findings import State
+from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.roles import ADMIN, API, LAB, RIGHTS, apply_roles
 from bodega_db.tables import HEAD
 from bodega_db.volume_checks import Space, judge_space

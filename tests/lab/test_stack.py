@@ -22,8 +22,8 @@ import pytest
 from bodega import ports, stack
 from bodega.catalogs import catalog_settings, find_stack
 from bodega.homes import Home
-from bodega_db.children import start_child
-from bodega_db.embedded import find_running
+from bodega_db.postgres.embedded import find_running
+from bodega_db.postgres.process import start_child
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("bodega_api") is None, reason="the stack needs the API, which is not installed here"

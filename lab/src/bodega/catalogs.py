@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bodega_db.claims import Claim, Note
-from bodega_db.embedded import EmbeddedPostgres, find_running, visit_running
 from bodega_db.errors import PostgresClaimedError, SettingsError
+from bodega_db.postgres.embedded import EmbeddedPostgres, find_running, visit_running
+from bodega_db.postgres.lock import Claim, Note
 from bodega_db.settings import SECRETS, Settings
 
 from bodega.homes import Home, find_home

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bodega_db.private import write_privately
+from bodega_db.postgres.private_files import write_privately
 
 from bodega.homes import Home
 from bodega.ports import HOST

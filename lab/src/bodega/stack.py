@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bodega_db.binaries import choose_account
-from bodega_db.children import PARENT, Child, start_child
-from bodega_db.claims import Claim, Note, describe
-from bodega_db.embedded import EmbeddedPostgres
 from bodega_db.errors import BodegaError, SettingsError
-from bodega_db.private import keep_secret
+from bodega_db.postgres.binaries import choose_account
+from bodega_db.postgres.embedded import EmbeddedPostgres
+from bodega_db.postgres.lock import Claim, Note, describe
+from bodega_db.postgres.private_files import keep_secret
+from bodega_db.postgres.process import PARENT, Child, start_child
 
 from bodega import jupyter
 from bodega.homes import Home

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bodega_db.binaries import MAJOR, Binaries, make_public
-from bodega_db.children import PARENT, start_child
 from bodega_db.errors import EmbeddedPostgresError
-from bodega_db.private import keep_secret, open_privately
+from bodega_db.postgres.binaries import MAJOR, Binaries, make_public
+from bodega_db.postgres.private_files import keep_secret, open_privately
+from bodega_db.postgres.process import PARENT, start_child
 
 DATABASE = USER = "bodega"
 FASTER = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from bodega_db import guard
-from bodega_db.private import open_privately
+from bodega_db.postgres import guard
+from bodega_db.postgres.private_files import open_privately
 
 HANGS = 15.0  # seconds beyond the grace after which the guard itself is given up
 KEPT_LINES = 20

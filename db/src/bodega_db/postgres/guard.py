@@ -1,6 +1,6 @@
 """The program between a parent and its child process: whatever ends the parent ends the child.
 
-`bodega_db.children` starts it as a script with a bare interpreter (`python -I -S guard.py PLAN COMMAND …`),
+`bodega_db.postgres.process` starts it as a script with a bare interpreter (`python -I -S guard.py PLAN COMMAND …`),
 so it imports nothing but the standard library. It reads from a pipe whose other end only the parent holds: a
 byte, or the end of the file, is the order to stop. A parent that was killed gives that order too, whichever
 of its threads had started the child.

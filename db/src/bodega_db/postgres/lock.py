@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bodega_db.private import open_privately, write_privately
+from bodega_db.postgres.private_files import open_privately, write_privately
 
 Note = dict[str, Any]
 POLL, PATIENCE = 0.02, 45.0  # seconds

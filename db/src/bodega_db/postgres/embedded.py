@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bodega_db.binaries import OUTSIDE, find_binaries
-from bodega_db.children import Child
-from bodega_db.claims import Claim, describe
-from bodega_db.clusters import DATABASE, USER, Cluster, place_data
 from bodega_db.errors import EmbeddedPostgresError, PostgresClaimedError
-from bodega_db.servers import disown_stale_pid, find_free_port, server_pid, start_server, wait_until_ready
+from bodega_db.postgres.binaries import OUTSIDE, find_binaries
+from bodega_db.postgres.cluster import DATABASE, USER, Cluster, place_data
+from bodega_db.postgres.lock import Claim, describe
+from bodega_db.postgres.process import Child
+from bodega_db.postgres.server import disown_stale_pid, find_free_port, server_pid, start_server, wait_until_ready
 
 PORTS = 5  # how often a port may be taken between our choice and Postgres' start
 NAME = "postgres"

