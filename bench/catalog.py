@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import httpx2
 import psycopg
-from bodega_db import catalog
+from bodega_db.catalog import versions as catalog
 from bodega_db.records import Registration, Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

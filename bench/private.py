@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bodega_db import migrate
+from bodega_db.catalog import migrate
 from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 

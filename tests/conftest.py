@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import migrate
+from bodega_db.catalog import migrate
 from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

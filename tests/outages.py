@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from bodega_db import migrate
+from bodega_db.catalog import migrate
 from bodega_db.postgres.embedded import EmbeddedPostgres
 from sqlalchemy.engine import make_url
 

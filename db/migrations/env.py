@@ -7,8 +7,8 @@ tried again; the advisory lock lets two deployments start at the same moment.
 import os
 
 from alembic import context
-from bodega_db.engine import create_catalog_engine
-from bodega_db.tables import Base
+from bodega_db.catalog.connections import create_catalog_engine
+from bodega_db.catalog.tables import Base
 from sqlalchemy import Connection, text
 
 ADVISORY_LOCK = 0x626F6465676101  # "bodega", 1

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from bodega_api.app import create_app
 from bodega_api.guesses import Guesses
-from bodega_db import migrate
+from bodega_db.catalog import migrate
+from bodega_db.catalog.roles import ADMIN, API, RIGHTS, apply_roles
 from bodega_db.errors import SettingsError
 from bodega_db.postgres.embedded import EmbeddedPostgres
-from bodega_db.roles import ADMIN, API, RIGHTS, apply_roles
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import Api, create_database, running_api

@@ -10,7 +10,8 @@ import httpx2
 import psycopg
 import pytest
 from bodega_api.routing import Routes
-from bodega_db import watching
+from bodega_db.catalog import changes as watching
+from bodega_db.catalog.changes import Choose, Tell, Watcher
 from bodega_db.errors import (
     CatalogUnavailableError,
     InvalidReferenceError,
@@ -24,7 +25,6 @@ from bodega_db.records import Changes, Resolution
 from bodega_db.reference import Selector
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
-from bodega_db.watching import Choose, Tell, Watcher
 from conftest import Api, running_api
 from gallery import GENTOO, ask, enter, name_version, penguins, problem_of, scaler, weaker_penguins
 from outages import Forwarder, forwarder_before, lose_version, mortal_postgres, wait_for

@@ -8,7 +8,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from bodega_db.diff import Difference, compare
+from bodega_db.catalog.diff import Difference, compare
 from bodega_db.errors import InputError
 from bodega_db.lifecycle import Status
 from bodega_db.records import Digest, Golden, Version

@@ -18,7 +18,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import bundles, migrate
+from bodega_db import bundles
+from bodega_db.catalog import migrate
+from bodega_db.catalog.roles import ADMIN, API, LAB, RIGHTS, apply_roles
 from bodega_db.errors import (
     ArtifactError,
     BundleError,
@@ -34,7 +36,6 @@ from bodega_db.errors import (
     VolumeError,
 )
 from bodega_db.postgres.embedded import EmbeddedPostgres
-from bodega_db.roles import ADMIN, API, LAB, RIGHTS, apply_roles
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import create_database

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import moves
+from bodega_db.catalog import transitions
 from bodega_db.errors import (
     InvalidReferenceError,
     ModelNotFoundError,
@@ -160,7 +160,7 @@ def test_the_database_holds_the_rules_against_who_goes_around(
     sql_connection.execute(meanwhile)
 
     with penguins._recorded("x", "ada") as session, pytest.raises(error, match="meanwhile"):
-        moves.delete_versions(session, moves.lock_model(session, "penguins"), [1])
+        transitions.delete_versions(session, transitions.lock_model(session, "penguins"), [1])
 
     assert numbers(penguins) == [1, 2, 3]
 

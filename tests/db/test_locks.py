@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import engine, migrate
+from bodega_db.catalog import connections, migrate
+from bodega_db.catalog.sessions import TIMEOUTS
 from bodega_db.errors import CatalogLockedError, CatalogUnavailableError
-from bodega_db.sessions import TIMEOUTS
 from bodega_db.store import ModelStore
 from conftest import Api
 from gallery import problem_of
@@ -24,7 +24,7 @@ Connection = psycopg.Connection[Any]
 def impatient(store: ModelStore, connect: Callable[..., ModelStore], monkeypatch: pytest.MonkeyPatch) -> ModelStore:
     """A store with a version in it that waits one second for a lock."""
     store.register(classifier(), "penguins", example=example())
-    monkeypatch.setattr(engine, "MOST_LOCK_SECONDS", 1)
+    monkeypatch.setattr(connections, "MOST_LOCK_SECONDS", 1)
     return connect()
 
 

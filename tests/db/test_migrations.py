@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from bodega_db import migrate
+from bodega_db.catalog import migrate
+from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError
 from bodega_db.store import ModelStore
-from bodega_db.tables import HEAD
 from penguins import classifier, example
 
 
@@ -80,7 +80,7 @@ def test_a_migration_may_take_longer_than_a_statement_may(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit on statements is for somebody who waits for a list, and not for the work of a migration."""
-    monkeypatch.setattr("bodega_db.engine.STATEMENT_SECONDS", 1)
+    monkeypatch.setattr("bodega_db.catalog.connections.STATEMENT_SECONDS", 1)
     with psycopg.connect(empty_database_url) as other, ThreadPoolExecutor(1) as pool:
         other.execute("SELECT pg_advisory_xact_lock(%s)", [0x626F6465676101])  # as another deployment's migration
 

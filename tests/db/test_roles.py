@@ -11,7 +11,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import migrate
+from bodega_db.catalog import migrate
+from bodega_db.catalog.roles import RIGHTS, apply_roles
+from bodega_db.catalog.sessions import TIMEOUTS
 from bodega_db.errors import (
     AliasProtectedError,
     CatalogLockedError,
@@ -21,8 +23,6 @@ from bodega_db.errors import (
     RolesError,
     SettingsError,
 )
-from bodega_db.roles import RIGHTS, apply_roles
-from bodega_db.sessions import TIMEOUTS
 from bodega_db.store import ModelStore
 from bodega_model.loading.environment import default_actor
 from conftest import create_database
@@ -795,7 +795,7 @@ def test_each_role_is_told_who_holds_a_lock(
     database_url: str, stores: Callable[[str], ModelStore], log_in: LogIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of a session of another role it hears the process, the role and since when."""
-    monkeypatch.setattr("bodega_db.engine.MOST_LOCK_SECONDS", 1)
+    monkeypatch.setattr("bodega_db.catalog.connections.MOST_LOCK_SECONDS", 1)
     holder = log_in(LAB)
     pid = holder.info.backend_pid
     with holder.transaction():
@@ -864,7 +864,7 @@ def test_no_password_reaches_the_servers_log(
     assert "unmistakable-4711" not in log
 
 
-APPLY = "import sys, json; from bodega_db.roles import apply_roles; apply_roles(sys.argv[1], json.loads(sys.argv[2]))"
+APPLY = "import sys, json; from bodega_db.catalog.roles import apply_roles; apply_roles(sys.argv[1], json.loads(sys.argv[2]))"
 
 
 def start_applying(url: str) -> "subprocess.Popen[bytes]":

@@ -6,11 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import migrate
+from bodega_db.catalog import migrate
+from bodega_db.catalog.schema import is_newer
+from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import CatalogNotMigratedError, DowngradeError, ProgramOlderError, SettingsError
-from bodega_db.schema import is_newer
 from bodega_db.store import ModelStore
-from bodega_db.tables import HEAD
 from penguins import classifier, example
 
 Connection = psycopg.Connection[Any]

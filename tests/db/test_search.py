@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import migrate
+from bodega_db.catalog import migrate
 from bodega_db.errors import InvalidSearchError, ModelNotFoundError, SearchTimeoutError
 from bodega_db.records import Version
 from bodega_db.settings import Settings

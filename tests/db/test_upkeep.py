@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import migrate
+from bodega_db.catalog import migrate
 from bodega_db.errors import CollectionRefusedError, VolumeMismatchError
 from bodega_db.fsck import Sort
 from bodega_db.lifecycle import Status

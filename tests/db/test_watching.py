@@ -10,12 +10,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import watching
+from bodega_db.catalog import changes as watching
+from bodega_db.catalog.changes import Choose, Tell, Watcher
 from bodega_db.errors import BodegaError, CatalogUnavailableError
 from bodega_db.records import Changes
 from bodega_db.reference import Latest
 from bodega_db.store import ModelStore
-from bodega_db.watching import Choose, Tell, Watcher
 from conftest import create_database
 from outages import Forwarder, forwarder_before, wait_for
 from penguins import classifier, example
@@ -251,7 +251,7 @@ def test_a_lost_connection_is_made_again(
     add_model(sql_connection, "texts")
     wait_for(lambda: heard.of("texts"))
     assert listeners(sql_connection) != [pid]
-    assert {record.name for record in caplog.records} == {"bodega_db.watching"}
+    assert {record.name for record in caplog.records} == {"bodega_db.catalog.changes"}
 
 
 def test_a_catalog_that_is_away_at_the_start_is_heard_when_it_comes(
@@ -276,7 +276,7 @@ def test_a_database_without_the_schema_is_asked_until_it_has_one(
     watch: Callable[[str], Watcher], empty_database_url: str
 ) -> None:
     """A database that is migrated later is heard from then on, without a restart."""
-    from bodega_db import migrate
+    from bodega_db.catalog import migrate
 
     watcher = watch(empty_database_url)
     time.sleep(0.5)

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import choosing, migrate
+from bodega_db.catalog import migrate, resolve
 from bodega_db.errors import NoProductionError, VersionNotFoundError
 from bodega_db.store import ModelStore
 from penguins import classifier, example
@@ -138,7 +138,7 @@ def test_the_history_of_an_older_catalog_counts(
 
 def test_the_choice_stays_one_look_into_an_index(penguins: ModelStore, sql_connection: Connection) -> None:
     """Whether a model ever had a version in production is asked of an index that holds nothing else."""
-    statement = str(choosing._by("default").compile(dialect=postgresql.dialect()))
+    statement = str(resolve._by("default").compile(dialect=postgresql.dialect()))
     sql_connection.execute("SET enable_seqscan = off")
     plan = sql_connection.execute(f"EXPLAIN {statement}", {"model": "penguins", "param_1": 1}).fetchall()  # type: ignore[arg-type]
 

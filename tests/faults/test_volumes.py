@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from bodega_db import migrate
+from bodega_db.catalog import migrate
 from bodega_db.errors import VolumeError, VolumeMismatchError, VolumeReadOnlyError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bodega_db import migrate
-from bodega_db.tables import HEAD
+from bodega_db.catalog import migrate
+from bodega_db.catalog.tables import HEAD
 
 BODEGA = str(Path(sys.executable).with_name("bodega"))
 HEAVY = {"alembic", "jupyterlab", "numpy", "pandas", "psycopg", "pydantic", "rich", "sklearn", "sqlalchemy"}

@@ -16,7 +16,7 @@ from types import ModuleType
 import psycopg
 import pytest
 from bodega.shells import SCRIPTS
-from bodega_db import migrate
+from bodega_db.catalog import migrate
 from bodega_db.postgres.embedded import EmbeddedPostgres, find_running
 
 ROOT = Path(__file__).parents[2]

@@ -14,13 +14,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import migrate
+from bodega_db.catalog import migrate
+from bodega_db.catalog.roles import ADMIN, API, LAB, RIGHTS, apply_roles
+from bodega_db.catalog.tables import HEAD
 from bodega_db.catalog_checks import judge_server
 from bodega_db.doctor import CHECKS, examine
 from bodega_db.findings import State
 from bodega_db.postgres.embedded import EmbeddedPostgres
-from bodega_db.roles import ADMIN, API, LAB, RIGHTS, apply_roles
-from bodega_db.tables import HEAD
 from bodega_db.volume_checks import Space, judge_space
 from conftest import create_database
 from sqlalchemy.engine import make_url

@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import CatalogBehindError, ProgramOlderError
-from bodega_db.tables import HEAD
 from fitting import fit_tree
 from outages import lose_version
 

@@ -10,10 +10,10 @@ from typing import Any
 import bodega
 import psycopg
 import pytest
+from bodega_db.catalog.roles import LAB, RIGHTS
 from bodega_db.errors import CatalogBehindError
 from bodega_db.postgres.binaries import MAJOR, wheel_folder
 from bodega_db.postgres.embedded import EmbeddedPostgres
-from bodega_db.roles import LAB, RIGHTS
 from fitting import fit_tree
 from sqlalchemy.engine import make_url
 

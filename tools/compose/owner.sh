@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the role that owns the catalog, once, when Postgres makes its data folder.
 #
-# It is no superuser: it may make the roles of the API and the lab (bodega_db.roles), and owns one database.
+# It is no superuser: it may make the roles of the API and the lab (bodega_db.catalog.roles), and owns one database.
 set -eu
 
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username postgres --dbname postgres \

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from bodega_db.catalog.changes import Choose, Contact
 from bodega_db.errors import BodegaError, CatalogNotMigratedError, CatalogUnavailableError
 from bodega_db.records import Changes, Resolution, Version
 from bodega_db.reference import ByNumber, Default, Production, Selector, parse_selector
 from bodega_db.store import ModelStore
-from bodega_db.watching import Choose, Contact
 
 from bodega_api.loaded import key_of
 

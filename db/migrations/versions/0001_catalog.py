@@ -5,7 +5,7 @@ constraints here, so that a direct UPDATE in psql meets them too. Each refusal c
 """
 
 from alembic import op
-from bodega_db.losses import may_lose, refuse_losses
+from bodega_db.catalog.downgrade import may_lose, refuse_losses
 
 revision = "0001"
 down_revision = None

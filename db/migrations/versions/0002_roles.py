@@ -1,6 +1,6 @@
 """Triggers that work for writers without rights on what they write, and the one move that a reader may make.
 
-The roles themselves belong to the cluster and not to this schema: `bodega_db.roles` makes them.
+The roles themselves belong to the cluster and not to this schema: `bodega_db.catalog.roles` makes them.
 """
 
 from alembic import op

@@ -5,7 +5,7 @@ number gets a row of its own beside the version, made and kept by triggers.
 """
 
 from alembic import op
-from bodega_db.losses import may_lose, refuse_losses
+from bodega_db.catalog.downgrade import may_lose, refuse_losses
 
 revision = "0004"
 down_revision = "0003"

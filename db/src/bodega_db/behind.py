@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, inventory
+from bodega_db.catalog import inventory, versions
 from bodega_db.errors import CatalogBehindError, ManifestError, ModelNotFoundError, VersionNotFoundError
 from bodega_db.leftovers import Begin
 from bodega_db.manifests import Manifests, Place
@@ -39,7 +39,7 @@ def _check_same(begin: Begin, manifests: Manifests, name: str, number: int) -> N
     try:
         told = Place(manifests.path(name, number), name, number).read().version.sha256
         with begin() as session:
-            known = catalog.get_version(session, name, number).digest.hex
+            known = versions.get_version(session, name, number).digest.hex
     except (OSError, ManifestError, ModelNotFoundError, VersionNotFoundError):  # of these `fsck` tells
         return
     if told != known:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing, moves
+from bodega_db.catalog import resolve, transitions, versions
 from bodega_db.errors import InvalidReferenceError, StatusMoveError
 from bodega_db.lifecycle import Status, may_move
 from bodega_db.records import Version
@@ -31,15 +31,15 @@ class Move:
             return self.version
         if not may_move(before, status):
             raise StatusMoveError(f"{self.version.reference} is {before.value} and cannot become {status.value}")
-        moves.set_status(self.session, self.model_id, self.version.number, status)
-        return catalog.get_version(self.session, self.version.model, self.version.number)
+        transitions.set_status(self.session, self.model_id, self.version.number, status)
+        return versions.get_version(self.session, self.version.model, self.version.number)
 
     def into_production(self) -> Version:
         """Put the version in the place of the one in production, which is archived."""
         if not may_move(self.version.status, Status.PRODUCTION):
             return self.to(Status.PRODUCTION)  # says why not, before the former one is touched
         if self.production is not None:
-            moves.set_status(self.session, self.model_id, self.production, Status.ARCHIVED)
+            transitions.set_status(self.session, self.model_id, self.production, Status.ARCHIVED)
         return self.to(Status.PRODUCTION)
 
 
@@ -52,14 +52,14 @@ class ChangingVerbs(ABC):
     @contextmanager
     def _recorded(self, reason: str | None, actor: str | None) -> Iterator[Session]:
         with self._transaction() as session:
-            catalog.set_actor(session, actor or default_actor(), reason)
+            versions.set_actor(session, actor or default_actor(), reason)
             yield session
 
     @contextmanager
     def _moving(self, reference: str, reason: str | None, actor: str | None) -> Iterator[Move]:
         name, selector = parse_explicit(reference)
         with self._recorded(reason, actor) as session:
-            yield lock(session, moves.lock_model(session, name), name, selector)
+            yield lock(session, transitions.lock_model(session, name), name, selector)
 
 
 def parse_explicit(reference: str) -> tuple[str, Selector]:
@@ -74,7 +74,7 @@ def parse_explicit(reference: str) -> tuple[str, Selector]:
 
 def lock(session: Session, model_id: int, name: str, selector: Selector) -> Move:
     """Lock a version of a model that is locked, and the one in production; raise VersionNotFoundError and its kin."""
-    number = choosing.find_version(session, name, selector).number
-    production = moves.lock_versions(session, model_id, number)
+    number = resolve.find_version(session, name, selector).number
+    production = transitions.lock_versions(session, model_id, number)
     # Anew: a quarantine may have come between the choice and the lock.
-    return Move(session, model_id, catalog.get_version(session, name, number), production)
+    return Move(session, model_id, versions.get_version(session, name, number), production)

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bodega_db import inventory
 from bodega_db.artifacts import ArtifactStore
+from bodega_db.catalog import inventory
 from bodega_db.errors import CollectionRefusedError
 from bodega_db.leftovers import Begin, Leftovers, find_leftovers
 from bodega_db.manifests import Manifests, Place, VersionManifest

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import aliased
 
+from bodega_db.catalog.tables import AliasRow, MetricRow, ModelRow, VersionRow
 from bodega_db.filters import Condition, Value
-from bodega_db.tables import AliasRow, MetricRow, ModelRow, VersionRow
 
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 COLUMNS: dict[str, Any] = {

@@ -14,14 +14,14 @@ from sqlalchemy.orm import Session
 
 from bodega_db import ownership
 from bodega_db.behind import describe, find_later
-from bodega_db.engine import create_catalog_engine
+from bodega_db.catalog.connections import create_catalog_engine
+from bodega_db.catalog.failures import translate_errors
+from bodega_db.catalog.migrate import upgrade
+from bodega_db.catalog.roles import apply_roles
+from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import BodegaError, SettingsError
-from bodega_db.failures import translate_errors
 from bodega_db.manifests import Manifests
-from bodega_db.migrate import upgrade
-from bodega_db.roles import apply_roles
 from bodega_db.settings import Settings
-from bodega_db.tables import HEAD
 
 ROLES = Path("/run/roles")  # one folder for each role, with the secret that its own service has
 URL = "bodega_database_url"

@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing
 from bodega_db.bundles import FORMAT, Bundle, Manifest, open_bundle, write_bundle
+from bodega_db.catalog import resolve
+from bodega_db.catalog import versions as catalog
 from bodega_db.errors import (
     BodegaError,
     BundleError,
@@ -106,7 +107,7 @@ class ExchangeVerbs(RegisteringVerbs):
 def _named(session: Session, reference: str) -> list[Version]:
     name, selector = parse_reference(reference)
     if not isinstance(selector, Default):
-        version = choosing.find_version(session, name, selector)
+        version = resolve.find_version(session, name, selector)
         if version.status is Status.QUARANTINED:
             raise VersionQuarantinedError(f"{version.reference} is in quarantine")
         return [version]

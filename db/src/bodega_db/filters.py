@@ -14,9 +14,9 @@ from typing import Any
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
+from bodega_db.catalog.tables import FORMATS, STATUSES
 from bodega_db.errors import InvalidFilterError
 from bodega_db.reference import LARGEST_NUMBER, METRIC_NAME
-from bodega_db.tables import FORMATS, STATUSES
 
 LONGEST = 2_000  # characters
 MOST_CONDITIONS = 20

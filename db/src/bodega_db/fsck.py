@@ -14,8 +14,8 @@ from bodega_model.formats.codecs import Policy, check_format, review
 from bodega_model.loading.environment import check_environment
 
 from bodega_db.artifacts import ArtifactStore
+from bodega_db.catalog.inventory import Holding
 from bodega_db.errors import ArtifactError, LoadError, VolumeError
-from bodega_db.inventory import Holding
 from bodega_db.leftovers import Leftovers
 from bodega_db.progress import Progress
 from bodega_db.records import Digest

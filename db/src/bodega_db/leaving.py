@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, moves
+from bodega_db.catalog import transitions, versions
 from bodega_db.changing import ChangingVerbs, Move
 from bodega_db.errors import RetentionError, StatusMoveError, VersionInUseError
 from bodega_db.lifecycle import RETIRED, Status
@@ -40,7 +40,7 @@ class LeavingVerbs(ChangingVerbs):
         checked = check_reason(reason, required_for="A deletion")
         with self._moving(reference, checked, actor) as move:
             _check_retired(move)
-            moves.delete_versions(move.session, move.model_id, [move.version.number])
+            transitions.delete_versions(move.session, move.model_id, [move.version.number])
 
     def prune(
         self,
@@ -62,8 +62,10 @@ class LeavingVerbs(ChangingVerbs):
         said = check_reason(reason) or f"pruned: the newest {keep} are kept"
         if dry_run:
             with self._transaction() as session:
-                model_id = catalog.get_model_id(session, name)
-                return moves.list_leaving(session, model_id, rule.keep, rule.leaving, _spared(session, name, model_id))
+                model_id = versions.get_model_id(session, name)
+                return transitions.list_leaving(
+                    session, model_id, rule.keep, rule.leaving, _spared(session, name, model_id)
+                )
         gone: list[VersionSummary] = []
         while batch := self._prune(name, rule, said, actor):
             gone += batch
@@ -71,13 +73,13 @@ class LeavingVerbs(ChangingVerbs):
 
     def _prune(self, name: str, rule: Retention, reason: str, actor: str | None) -> list[VersionSummary]:
         with self._recorded(reason, actor) as session:
-            model_id = moves.lock_model(session, name)
+            model_id = transitions.lock_model(session, name)
             spared = _spared(session, name, model_id)
-            leaving = moves.list_leaving(session, model_id, rule.keep, rule.leaving, spared, lock_first=BATCH)
+            leaving = transitions.list_leaving(session, model_id, rule.keep, rule.leaving, spared, lock_first=BATCH)
             for version in leaving:
                 if version.status is Status.CANDIDATE:
-                    moves.set_status(session, model_id, version.number, Status.ARCHIVED)
-            moves.delete_versions(session, model_id, [version.number for version in leaving])
+                    transitions.set_status(session, model_id, version.number, Status.ARCHIVED)
+            transitions.delete_versions(session, model_id, [version.number for version in leaving])
             return leaving
 
 
@@ -87,7 +89,7 @@ def _check_retired(move: Move) -> None:
         raise StatusMoveError(
             f"{version.reference} is {version.status.value} and cannot be deleted", "Archive it first."
         )
-    if aliases := moves.list_names(move.session, move.model_id, version.number):
+    if aliases := transitions.list_names(move.session, move.model_id, version.number):
         raise VersionInUseError(f"{version.reference} is named by {', '.join(aliases)}")
 
 
@@ -99,4 +101,4 @@ def _check_retention(keep: int, candidates: bool) -> Retention:
 
 def _spared(session: Session, name: str, model_id: int) -> int | None:
     """Return the version that a rollback would lead to."""
-    return moves.find_former(session, model_id, moves.list_promotions(session, name))
+    return transitions.find_former(session, model_id, transitions.list_promotions(session, name))

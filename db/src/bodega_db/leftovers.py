@@ -9,8 +9,8 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, inventory
 from bodega_db.artifacts import ArtifactStore
+from bodega_db.catalog import inventory, versions
 from bodega_db.errors import ManifestError
 from bodega_db.manifests import Manifests, Place, VersionManifest
 from bodega_db.records import Digest, Version
@@ -110,7 +110,7 @@ def _sort_kept(places: Iterable[Place], found: Leftovers) -> None:
 def _sort_unfinished(begin: Begin, place: Place, found: Leftovers) -> None:
     for _, manifest in _read([place], found):
         with begin() as session:
-            version = catalog.find_by_idempotency_key(session, manifest.idempotency_key)
+            version = versions.find_by_idempotency_key(session, manifest.idempotency_key)
         if version is None:
             found.abandoned.append(place)
         else:

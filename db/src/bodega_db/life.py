@@ -11,7 +11,7 @@ from datetime import datetime
 from bodega_model.signature.compatibility import compare_signatures
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing, moves, usage
+from bodega_db.catalog import resolve, transitions, usage, versions
 from bodega_db.changing import ChangingVerbs, lock, parse_explicit
 from bodega_db.errors import (
     IncompatibleSignatureError,
@@ -64,8 +64,8 @@ class LifecycleVerbs(ChangingVerbs):
         """
         check_model_name(name)
         with self._recorded(check_reason(reason), actor) as session:
-            model_id = moves.lock_model(session, name)
-            promotions = moves.list_promotions(session, name)
+            model_id = transitions.lock_model(session, name)
+            promotions = transitions.list_promotions(session, name)
             number = _former(session, model_id, promotions) if to is None else to
             move = lock(session, model_id, name, ByNumber(number))
             if move.version.status is Status.PRODUCTION:
@@ -95,7 +95,7 @@ class LifecycleVerbs(ChangingVerbs):
         checked = check_reason(reason, required_for="A release")
         name, selector = parse_explicit(reference)
         with self._transaction() as session:
-            version = choosing.find_version(session, name, selector)
+            version = resolve.find_version(session, name, selector)
         self.verify(version.digest, version.size_bytes)
         with self._moving(version.reference, checked, actor) as move:
             if move.version.status is not Status.QUARANTINED:
@@ -111,8 +111,8 @@ class LifecycleVerbs(ChangingVerbs):
         check_model_name(name)
         checked = check_note(description)
         with self._recorded(check_reason(reason), actor) as session:
-            moves.set_description(session, moves.lock_model(session, name), _none_if_blank(checked))
-            return catalog.get_model(session, name)
+            transitions.set_description(session, transitions.lock_model(session, name), _none_if_blank(checked))
+            return versions.get_model(session, name)
 
     def describe(
         self,
@@ -134,8 +134,8 @@ class LifecycleVerbs(ChangingVerbs):
             tagged = change_tags(version.tags, tags or {})
             if (noted, tagged) == (version.note, version.tags):
                 return version
-            moves.set_words(move.session, move.model_id, version.number, noted, tagged)
-            return catalog.get_version(move.session, version.model, version.number)
+            transitions.set_words(move.session, move.model_id, version.number, noted, tagged)
+            return versions.get_version(move.session, version.model, version.number)
 
     # --- aliases -----------------------------------------------------------------------------------------
 
@@ -149,14 +149,14 @@ class LifecycleVerbs(ChangingVerbs):
         with self._moving(reference, check_reason(reason), actor) as move:
             if move.version.status is Status.QUARANTINED:
                 raise VersionQuarantinedError(f"{move.version.reference} is in quarantine")
-            moves.set_alias(move.session, move.model_id, alias, move.version.number)
+            transitions.set_alias(move.session, move.model_id, alias, move.version.number)
             return move.version
 
     def remove_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
         """Take an alias from whatever version it names; raise AliasNotFoundError or AliasProtectedError."""
         check_model_name(name)
         with self._recorded(check_reason(reason), actor) as session:
-            moves.remove_alias(session, moves.lock_model(session, name), check_alias(alias))
+            transitions.remove_alias(session, transitions.lock_model(session, name), check_alias(alias))
 
     def protect_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
         """Let only an administrator of the catalog move or remove an alias; raise AliasNotFoundError.
@@ -172,19 +172,19 @@ class LifecycleVerbs(ChangingVerbs):
     def _protect(self, name: str, alias: str, protected: bool, reason: str | None, actor: str | None) -> None:
         check_model_name(name)
         with self._recorded(check_reason(reason), actor) as session:
-            moves.protect_alias(session, moves.lock_model(session, name), check_alias(alias), protected)
+            transitions.protect_alias(session, transitions.lock_model(session, name), check_alias(alias), protected)
 
     def protected_aliases(self, name: str) -> list[str]:
         """Return the names of the aliases that only an administrator moves."""
         with self._transaction() as session:
-            catalog.get_model(session, check_model_name(name))
-            return moves.list_protected_aliases(session, name)
+            versions.get_model(session, check_model_name(name))
+            return transitions.list_protected_aliases(session, name)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return the aliases of a model by name, each with the number of its version."""
         with self._transaction() as session:
-            catalog.get_model(session, check_model_name(name))
-            return moves.list_aliases(session, name)
+            versions.get_model(session, check_model_name(name))
+            return transitions.list_aliases(session, name)
 
     # --- the time machine --------------------------------------------------------------------------------
 
@@ -195,10 +195,10 @@ class LifecycleVerbs(ChangingVerbs):
         """
         check_moment(moment)
         with self._transaction() as session:
-            catalog.get_model(session, check_model_name(name))
+            versions.get_model(session, check_model_name(name))
             if alias is None:
-                return moves.find_production_at(session, name, moment)
-            return moves.find_alias_at(session, name, check_alias(alias), moment)
+                return transitions.find_production_at(session, name, moment)
+            return transitions.find_alias_at(session, name, check_alias(alias), moment)
 
 
 def _none_if_blank(text: str | None) -> str | None:
@@ -206,7 +206,7 @@ def _none_if_blank(text: str | None) -> str | None:
 
 
 def _former(session: Session, model_id: int, promotions: list[int]) -> int:
-    number = moves.find_former(session, model_id, promotions)
+    number = transitions.find_former(session, model_id, promotions)
     if number is None:
         raise NoFormerVersionError("No earlier version in production is archived")
     return number
@@ -214,7 +214,7 @@ def _former(session: Session, model_id: int, promotions: list[int]) -> int:
 
 def _check_callers(session: Session, version: Version, production: int) -> None:
     """Raise IncompatibleSignatureError where something breaks; wider or narrower beyond what was used is no reason."""
-    former = catalog.get_version(session, version.model, production)
+    former = versions.get_version(session, version.model, production)
     asked = usage.list_asked(session, version.model, production)
     changes = compare_signatures(former.signature, version.signature, asked)
     breaking = [change for change in changes if change.breaking]

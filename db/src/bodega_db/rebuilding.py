@@ -17,8 +17,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, inventory, restoring
 from bodega_db.artifacts import ArtifactStore
+from bodega_db.catalog import inventory, versions
+from bodega_db.catalog import restore as restoring
 from bodega_db.errors import BodegaError, VolumeMismatchError
 from bodega_db.leftovers import Begin, find_leftovers
 from bodega_db.manifests import Manifests, VersionManifest
@@ -87,7 +88,7 @@ class Rebuild:
         if marked is None:
             raise VolumeMismatchError(f"The volume {self._artifacts.root} has no marker: nothing was registered here")
         with self._begin() as session:
-            if marked != catalog.get_store_id(session) and restoring.has_models(session):
+            if marked != versions.get_store_id(session) and restoring.has_models(session):
                 raise VolumeMismatchError(
                     "The volume belongs to another store, and this catalog has models of its own",
                     "A lost catalog is rebuilt in a database that is new: `bodega migrate` makes its tables.",
@@ -101,7 +102,7 @@ class Rebuild:
             raise VolumeMismatchError(f"Another version was registered as {version.reference} since")
         _registration(manifest)
         with self._begin() as session:
-            known = catalog.find_by_idempotency_key(session, manifest.idempotency_key)
+            known = versions.find_by_idempotency_key(session, manifest.idempotency_key)
         if known is not None:
             raise VolumeMismatchError(f"The catalog has that registration as {known.reference}")
         self._artifacts.verify(version.digest, version.size_bytes)
@@ -122,7 +123,7 @@ class Rebuild:
                     restoring.record_restoration(session, name, actor)
                 for name, number in lost.numbers.items():
                     restoring.raise_last_number(session, name, number, actor)
-            catalog.set_actor(session, actor, "restored from its manifest: its status then is not known")
+            versions.set_actor(session, actor, "restored from its manifest: its status then is not known")
             for model_id, numbers in restored.items():
                 restoring.archive_restored(session, model_id, numbers)
 

@@ -16,8 +16,9 @@ from bodega_model.loading.sandbox import Rehearsal
 from bodega_model.signature.contracts import promise
 from sqlalchemy.orm import Session
 
-from bodega_db import behind, catalog, inventory
+from bodega_db import behind
 from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
+from bodega_db.catalog import inventory, versions
 from bodega_db.errors import (
     BodegaError,
     CatalogBehindError,
@@ -208,8 +209,8 @@ class RegisteringVerbs:
             with self._transaction() as session:
                 inventory.share_volume(session)  # from here to the row, no collection takes the file for garbage
                 self.artifacts.commit(staged)
-                catalog.set_actor(session, attempt.actor, attempt.reason)
-                version = catalog.insert_version(session, its, attempt.actor)
+                versions.set_actor(session, attempt.actor, attempt.reason)
+                version = versions.insert_version(session, its, attempt.actor)
                 if not self.manifests.is_free(version.model, version.number):  # lost since it was looked for
                     raise CatalogBehindError(behind.describe({version.model: [version.number]}))
                 attempt.may_be_committed = True
@@ -230,7 +231,7 @@ class RegisteringVerbs:
     def _earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None:
         """Return the version registered under a key; raise IdempotencyConflictError if it is something else."""
         with self._transaction() as session:
-            earlier = catalog.find_by_idempotency_key(session, key)
+            earlier = versions.find_by_idempotency_key(session, key)
         if earlier is None:
             return None
         if (earlier.model, earlier.digest) != (name, staged.digest):

@@ -7,9 +7,9 @@ from typing import NamedTuple, cast
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from bodega_db.catalog.roles import API, RIGHTS, ROUTINES, Columns, Verb
 from bodega_db.errors import CatalogNotMigratedError, NotPermittedError
 from bodega_db.findings import Finding, State
-from bodega_db.roles import API, RIGHTS, ROUTINES, Columns, Verb
 
 OWNER = "owner"
 TABLES = tuple(RIGHTS[API])

@@ -26,18 +26,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import OperationalError
 
-from bodega_db import catalog
+from bodega_db.catalog import versions
+from bodega_db.catalog.failures import sqlstate
+from bodega_db.catalog.tables import MetricRow, ModelRow, VersionRow
 from bodega_db.conditions import where, where_words
 from bodega_db.errors import InvalidSearchError, SearchTimeoutError
-from bodega_db.failures import sqlstate
 from bodega_db.filters import parse_filter
 from bodega_db.ordering import DEFAULT_ORDER, Order, Place, read_cursor, read_order, write_cursor
 from bodega_db.records import VersionPage, VersionSummary
-from bodega_db.tables import MetricRow, ModelRow, VersionRow
 
 QUERY_CANCELED = "57014"
 LONGEST_TEXT, MOST_WORDS = 200, 10
-CREATED_AT = [column.name for column in catalog.SUMMARY].index("created_at")
+CREATED_AT = [column.name for column in versions.SUMMARY].index("created_at")
 MOST_IDS = 10_000
 
 
@@ -75,7 +75,7 @@ def read_search(
     )
 
 
-def find_page(session: catalog.Reading, search: Search, ids: dict[str, int]) -> VersionPage:
+def find_page(session: versions.Reading, search: Search, ids: dict[str, int]) -> VersionPage:
     """Return the versions that are searched for; raise ModelNotFoundError or SearchTimeoutError.
 
     `ids` keeps those of models that were searched before, which saves asking for them; the statement holds them right.
@@ -83,7 +83,7 @@ def find_page(session: catalog.Reading, search: Search, ids: dict[str, int]) -> 
     known = None if search.model is None else ids.get(search.model)
     rows = _execute(session, search, ids)
     if not rows and search.model is not None:
-        model_id = catalog.get_model_id(session, search.model)
+        model_id = versions.get_model_id(session, search.model)
         if known not in (None, model_id):  # another database stands where that one was
             ids[search.model] = model_id
             rows = _execute(session, search, ids)
@@ -95,7 +95,7 @@ def find_page(session: catalog.Reading, search: Search, ids: dict[str, int]) -> 
     )
 
 
-def _execute(session: catalog.Reading, search: Search, ids: dict[str, int]) -> Sequence[Any]:
+def _execute(session: versions.Reading, search: Search, ids: dict[str, int]) -> Sequence[Any]:
     statement = _statement(search.model, search.filter, search.words, search.order, search.after is not None)
     parameters: dict[str, Any] = {} if search.limit is None else {"limit": search.limit + 1}
     if search.after is not None:
@@ -110,11 +110,11 @@ def _execute(session: catalog.Reading, search: Search, ids: dict[str, int]) -> S
         raise
 
 
-def _id_of(session: catalog.Reading, model: str, ids: dict[str, int]) -> int:
+def _id_of(session: versions.Reading, model: str, ids: dict[str, int]) -> int:
     if model not in ids:
         if len(ids) >= MOST_IDS:
             ids.clear()
-        ids[model] = catalog.get_model_id(session, model)
+        ids[model] = versions.get_model_id(session, model)
     return ids[model]
 
 
@@ -122,7 +122,7 @@ def _record(row: list[Any]) -> VersionSummary:
     """Make the record of a row that came as one JSON array: to read it column by column takes twice as long."""
     *columns, _place, _tie = row
     columns[CREATED_AT] = datetime.fromisoformat(columns[CREATED_AT])
-    return catalog.summary(columns)
+    return versions.summary(columns)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -176,8 +176,8 @@ def _exactly(place: ColumnElement[Any], order: Order) -> ColumnElement[Any]:
 def _columns_shown(model: str | None) -> tuple[Any, ...]:
     # Whoever names the model knows its name: that is a table less to plan for.
     if model is None:
-        return catalog.SUMMARY
-    return literal(model).label("model"), *catalog.SUMMARY[1:]
+        return versions.SUMMARY
+    return literal(model).label("model"), *versions.SUMMARY[1:]
 
 
 def _columns(order: Order) -> tuple[ColumnElement[Any], ColumnElement[Any]]:

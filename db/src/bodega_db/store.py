@@ -12,12 +12,18 @@ from bodega_model.loading.sandbox import shared_rehearsal
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing, ownership, usage
+from bodega_db import ownership
 from bodega_db.artifacts import ArtifactStore
-from bodega_db.diff import Difference, compare
-from bodega_db.engine import STATEMENT_SECONDS, create_catalog_engine
+from bodega_db.catalog import resolve as choosing
+from bodega_db.catalog import usage
+from bodega_db.catalog import versions as catalog
+from bodega_db.catalog.changes import Tell, Watcher
+from bodega_db.catalog.connections import STATEMENT_SECONDS, create_catalog_engine
+from bodega_db.catalog.diff import Difference, compare
+from bodega_db.catalog.failures import translate_errors
+from bodega_db.catalog.schema import check_schema
+from bodega_db.catalog.usage import AskedOutput
 from bodega_db.exchange import ExchangeVerbs
-from bodega_db.failures import translate_errors
 from bodega_db.files import Pace
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
@@ -33,12 +39,9 @@ from bodega_db.records import (
     VersionSummary,
 )
 from bodega_db.reference import check_known_name, parse_reference, parse_selector
-from bodega_db.schema import check_schema
 from bodega_db.search import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction
 from bodega_db.upkeep import UpkeepVerbs
-from bodega_db.usage import AskedOutput
-from bodega_db.watching import Tell, Watcher
 
 log = logging.getLogger("bodega_db")
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
-from bodega_db.tables import NAME_PATTERN, AliasRow, MetricRow, ModelRow
+from bodega_db.catalog.tables import NAME_PATTERN, AliasRow, MetricRow, ModelRow
 
 MOST_COMPARED = 200  # a few milliseconds, whatever a catalog holds
 LONGEST_NAME = 128

@@ -9,9 +9,10 @@ from bodega_model.formats.codecs import Policy
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing, inventory, moves
 from bodega_db.artifacts import ArtifactStore
 from bodega_db.behind import Unknown, find_later
+from bodega_db.catalog import inventory, resolve, transitions, versions
+from bodega_db.catalog.schema import check_schema
 from bodega_db.collecting import GRACE, Collector, Plan
 from bodega_db.errors import ArtifactError, ArtifactMissingError, VolumeMismatchError
 from bodega_db.fsck import Report, check_leftovers, check_versions
@@ -22,7 +23,6 @@ from bodega_db.progress import Progress, Silence
 from bodega_db.rebuilding import Lost, Rebuild
 from bodega_db.records import VersionSummary
 from bodega_db.reference import parse_reference
-from bodega_db.schema import check_schema
 
 
 class UpkeepVerbs:
@@ -42,7 +42,7 @@ class UpkeepVerbs:
     def _check_schema(self) -> None:
         """Raise CatalogNotMigratedError: what another program has made is not judged by this one."""
         with self._transaction() as session:
-            check_schema(catalog.get_revision(session))
+            check_schema(versions.get_revision(session))
 
     def fsck(self, *, share: float = 0.0, progress: Progress | None = None) -> Report:
         """Hold every version against its file, and every file against the versions; change nothing.
@@ -71,7 +71,7 @@ class UpkeepVerbs:
         except ArtifactError as again:
             reason = f"Two reads found the artifact damaged: {damage.message}; {again.message}"
             with self._transaction() as session:
-                return moves.quarantine(session, version.model, version.number, reason)
+                return transitions.quarantine(session, version.model, version.number, reason)
         return False
 
     def find_unknown(self) -> Unknown:
@@ -91,7 +91,7 @@ class UpkeepVerbs:
     def _write_manifest(self, reference: str) -> None:
         name, selector = parse_reference(reference)
         with self._transaction() as session:
-            version = choosing.find_version(session, name, selector)
+            version = resolve.find_version(session, name, selector)
         self.manifests.finish(VersionManifest.of(version))
 
     def gc(

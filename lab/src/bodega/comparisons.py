@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from bodega_db.diff import Difference
+from bodega_db.catalog.diff import Difference
 from bodega_model.signature.differences import Change, Grade
 
 from bodega.receipts import printable, size

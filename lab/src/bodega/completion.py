@@ -27,14 +27,14 @@ def enable_completion() -> None:
 
 def complete_model(incomplete: str) -> list[str]:
     """Return the names of models that begin so."""
-    from bodega_db.names import model_names
+    from bodega_db.catalog.completion import model_names
 
     return ask(lambda url: model_names(url, incomplete))
 
 
 def complete_version(incomplete: str) -> list[tuple[str, str]]:
     """Return references to versions that begin so, as in 'penguins@3'; before the '@', 'penguins@'."""
-    from bodega_db.names import version_names
+    from bodega_db.catalog.completion import version_names
 
     model, at, _ = incomplete.partition("@")
     if not at:
@@ -52,7 +52,7 @@ def complete_reference(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_alias(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the aliases of the model that stands before them in the command."""
-    from bodega_db.names import alias_names
+    from bodega_db.catalog.completion import alias_names
 
     # Behind an option that waits for its value, what was read before is among the rest.
     before = context.params.get("name") or context.params.get("reference") or next(iter(context.args), "")

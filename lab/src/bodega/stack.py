@@ -171,7 +171,7 @@ def addresses_of(note: Note) -> str:
 
 def migrate(database_url: str) -> None:
     """Bring the catalog to the schema of this program."""
-    from bodega_db.migrate import upgrade
+    from bodega_db.catalog.migrate import upgrade
 
     upgrade(database_url)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psycopg
 
+from bodega_db.catalog.sessions import TIMEOUTS
 from bodega_db.errors import EmbeddedPostgresError
 from bodega_db.postgres.cluster import ENVIRONMENT, FASTER, Cluster
 from bodega_db.postgres.lock import is_alive
 from bodega_db.postgres.process import Child, start_child
-from bodega_db.sessions import TIMEOUTS
 
 READY = 120.0  # seconds: recovering from a power failure may take a while
 

@@ -73,7 +73,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database to this program's schema, or take it back to that of an older one."""
-    from bodega_db.migrate import downgrade, upgrade
+    from bodega_db.catalog.migrate import downgrade, upgrade
 
     from bodega.catalogs import catalog_database
 
@@ -93,7 +93,7 @@ def apply_roles() -> None:
 
     Passwords come from the variables bodega_admin, bodega_api and bodega_lab; without one a role keeps its own.
     """
-    from bodega_db import roles
+    from bodega_db.catalog import roles
 
     from bodega.catalogs import catalog_database
 

@@ -8,10 +8,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine
 
-from bodega_db.engine import create_catalog_engine
+from bodega_db.catalog.connections import create_catalog_engine
+from bodega_db.catalog.failures import translate_errors
+from bodega_db.catalog.sessions import ADMIN, API, CONNECTIONS, LAB, TIMEOUTS
 from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError, RolesError, SettingsError
-from bodega_db.failures import translate_errors
-from bodega_db.sessions import ADMIN, API, CONNECTIONS, LAB, TIMEOUTS
 
 __all__ = ["ADMIN", "API", "CONNECTIONS", "LAB", "RIGHTS", "ROUTINES", "apply_roles"]
 

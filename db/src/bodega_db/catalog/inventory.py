@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import ARRAY, Text, any_, func, literal, select, text
 from sqlalchemy.orm import Session
 
+from bodega_db.catalog.tables import EventRow, ModelRow, VersionRow
 from bodega_db.records import Digest
-from bodega_db.tables import EventRow, ModelRow, VersionRow
 
 VOLUME_LOCK = 0x626F6465676103  # "bodega", 3; the migrations have 1, the roles 2
 BATCH = 1000

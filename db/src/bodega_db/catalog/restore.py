@@ -13,10 +13,10 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from bodega_db.catalog import version_values
+from bodega_db.catalog.tables import EventRow, ModelRow, StoreRow, VersionRow
+from bodega_db.catalog.versions import version_values
 from bodega_db.lifecycle import Status
 from bodega_db.records import Registration
-from bodega_db.tables import EventRow, ModelRow, StoreRow, VersionRow
 
 # Those that give out numbers and write down what happens now, instead of what happened then.
 RULES = {

@@ -13,9 +13,9 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
+from bodega_db.catalog.sessions import IDLE_SECONDS as IDLE_IN_TRANSACTION_SECONDS
+from bodega_db.catalog.sessions import MOST_LOCK_SECONDS
 from bodega_db.errors import SettingsError
-from bodega_db.sessions import IDLE_SECONDS as IDLE_IN_TRANSACTION_SECONDS
-from bodega_db.sessions import MOST_LOCK_SECONDS
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30

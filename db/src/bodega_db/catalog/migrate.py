@@ -12,11 +12,11 @@ from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
-from bodega_db.engine import create_catalog_engine
+from bodega_db.catalog.connections import create_catalog_engine
+from bodega_db.catalog.downgrade import refuse_losses
+from bodega_db.catalog.failures import translate_errors
+from bodega_db.catalog.schema import check_not_newer
 from bodega_db.errors import SettingsError
-from bodega_db.failures import translate_errors
-from bodega_db.losses import refuse_losses
-from bodega_db.schema import check_not_newer
 
 Action = Callable[[Config, Connection], None]
 
@@ -66,7 +66,7 @@ def migrations_folder() -> Path:
 
     The wheel does not contain it, so that a serving image cannot migrate.
     """
-    folder = Path(os.environ.get("BODEGA_MIGRATIONS") or Path(__file__).parents[2] / "migrations")
+    folder = Path(os.environ.get("BODEGA_MIGRATIONS") or Path(__file__).parents[3] / "migrations")
     if not (folder / "env.py").is_file():
         raise SettingsError(
             f"There are no migrations at {folder}",

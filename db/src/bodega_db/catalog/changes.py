@@ -17,10 +17,10 @@ import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog, choosing
-from bodega_db.engine import create_catalog_engine
+from bodega_db.catalog import resolve, versions
+from bodega_db.catalog.connections import create_catalog_engine
+from bodega_db.catalog.failures import translate_errors
 from bodega_db.errors import BodegaError, CatalogUnavailableError
-from bodega_db.failures import translate_errors
 from bodega_db.records import Changes, Resolution
 from bodega_db.reference import Selector
 from bodega_db.settings import WithoutProduction
@@ -95,7 +95,7 @@ class Watcher:
 
     def _follow(self, connection: Connection) -> None:
         with Session(connection) as session, session.begin():
-            catalog.listen(session)
+            versions.listen(session)
         generation = self._look(connection, None)
         self._rejoice(generation)
         while self._wait_for_a_hint(connection):
@@ -104,7 +104,7 @@ class Watcher:
     def _look(self, connection: Connection, since: int | None) -> int:
         asked = time.monotonic()
         with Session(connection) as session, session.begin():
-            changes = catalog.get_changes(session, since)
+            changes = versions.get_changes(session, since)
             if changes.concern(None):
                 self._tell(changes, partial(_choose, session, self._without_production))
         self._contact = Contact(changes.generation, asked)
@@ -136,4 +136,4 @@ class Watcher:
 
 def _choose(session: Session, without: WithoutProduction, model: str | None, selector: Selector) -> Resolution:
     with translate_errors():  # a catalog that goes away now is told apart from a choice that cannot be made
-        return choosing.choose(session, model, selector, without)
+        return resolve.choose(session, model, selector, without)

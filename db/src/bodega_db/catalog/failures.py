@@ -10,6 +10,7 @@ from sqlalchemy import Engine, Row, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from bodega_db.catalog.sessions import CONNECTIONS
 from bodega_db.errors import (
     BodegaError,
     CatalogLockedError,
@@ -17,7 +18,6 @@ from bodega_db.errors import (
     CatalogUnavailableError,
     NotPermittedError,
 )
-from bodega_db.sessions import CONNECTIONS
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
 INSUFFICIENT_PRIVILEGE = "42501"

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, or_, select, text
 from sqlalchemy.orm import Session
 
+from bodega_db.catalog.tables import AskedOutputRow, EventRow, ModelRow, VersionRow
 from bodega_db.lifecycle import Status
-from bodega_db.tables import AskedOutputRow, EventRow, ModelRow, VersionRow
 
 RENEWED_AFTER = timedelta(hours=1)  # so that a thousand requests a second write one row an hour
 

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, exists, literal_column, select, text
 from sqlalchemy.orm import aliased
 
-from bodega_db import catalog, moves
+from bodega_db.catalog import transitions, versions
+from bodega_db.catalog.tables import PLACED, EventRow, ModelRow, VersionRow
 from bodega_db.lifecycle import Status
-from bodega_db.tables import PLACED, EventRow, ModelRow, VersionRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def had_production(model: Any) -> ColumnElement[bool]:
     return exists(select(literal_column("1")).select_from(placed).where(placed.model == model, text(PLACED)))
 
 
-def describe_last_production(session: catalog.Reading, name: str) -> LastProduction | None:
+def describe_last_production(session: versions.Reading, name: str) -> LastProduction | None:
     """Say which version of a model that has none in production was there last, and what became of it.
 
     Return None if none ever was. After a rebuild it is not known which one was, and that is what is said.
@@ -49,25 +49,25 @@ def describe_last_production(session: catalog.Reading, name: str) -> LastProduct
     return LastProduction(_printable(found), f"{_tell_way_back(session, name, event.number, status)}{promote}")
 
 
-def _tell_fate(session: catalog.Reading, name: str, event: Row[Any], status: str | None) -> str:
+def _tell_fate(session: versions.Reading, name: str, event: Row[Any], status: str | None) -> str:
     left = event.after["status"]
     fate = "" if left == Status.PRODUCTION else f", and was {left} {_when(event.at, event.actor, event.reason)}"
     if status is None:
-        deletion = catalog.find_deletion(session, name, event.number)
+        deletion = versions.find_deletion(session, name, event.number)
         return f"{fate}; it {'is gone' if deletion is None else f'was deleted {_when(*deletion)}'}"
     return fate if status == left else f"{fate}; it is {'a candidate' if status == 'candidate' else status} now"
 
 
-def _tell_way_back(session: catalog.Reading, name: str, number: int, status: str | None) -> str:
-    model_id = catalog.get_model_id(session, name)
-    former = moves.find_former(session, model_id, moves.list_promotions(session, name))
+def _tell_way_back(session: versions.Reading, name: str, number: int, status: str | None) -> str:
+    model_id = versions.get_model_id(session, name)
+    former = transitions.find_former(session, model_id, transitions.list_promotions(session, name))
     back = "" if former is None else f"`bodega rollback {name}` puts {name}@{former} back; "
     if status != Status.QUARANTINED:
         return back
     return f"{back}`bodega release {name}@{number} --reason …` makes a candidate of it again, after a check; "
 
 
-def _find_status(session: catalog.Reading, name: str, number: int) -> str | None:
+def _find_status(session: versions.Reading, name: str, number: int) -> str | None:
     statement = select(VersionRow.status).join(ModelRow).where(ModelRow.name == name, VersionRow.number == number)
     return session.execute(statement).scalar_one_or_none()
 

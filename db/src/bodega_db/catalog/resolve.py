@@ -8,41 +8,41 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, Text, bindparam, case, func, select, text
 from sqlalchemy.orm import aliased
 
-from bodega_db import catalog
 from bodega_db import reference as ref
+from bodega_db.catalog import versions
+from bodega_db.catalog.places import describe_last_production, had_production
+from bodega_db.catalog.tables import AliasRow, GenerationRow, MetricRow, ModelRow, VersionRow
 from bodega_db.errors import NoProductionError, VersionNotFoundError, VersionQuarantinedError
 from bodega_db.lifecycle import Status
-from bodega_db.places import describe_last_production, had_production
 from bodega_db.records import Resolution, Version
 from bodega_db.settings import WithoutProduction
 from bodega_db.suggestions import suggest_alias, suggest_metric
-from bodega_db.tables import AliasRow, GenerationRow, MetricRow, ModelRow, VersionRow
 
 CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
 
 
 def find_version(
-    session: catalog.Reading, name: str, selector: ref.Selector, without: WithoutProduction = "refuse"
+    session: versions.Reading, name: str, selector: ref.Selector, without: WithoutProduction = "refuse"
 ) -> Version:
     """Return the version that a selector means to somebody who looks or moves: a numbered one also in quarantine."""
     if isinstance(selector, ref.ByNumber):
-        return catalog.get_version(session, name, selector.number)
+        return versions.get_version(session, name, selector.number)
     return resolve(session, name, selector, without).version
 
 
 def choose(
-    session: catalog.Reading, model: str | None, selector: ref.Selector, without: WithoutProduction = "refuse"
+    session: versions.Reading, model: str | None, selector: ref.Selector, without: WithoutProduction = "refuse"
 ) -> Resolution:
     """Choose like `resolve`; without a model, in the only one there is."""
     if model is not None:
         return resolve(session, model, selector, without)
     # Before the name: a model registered in between belongs to a later one.
-    generation = catalog.get_generation(session)
-    return replace(resolve(session, catalog.get_only_model_name(session), selector, without), generation=generation)
+    generation = versions.get_generation(session)
+    return replace(resolve(session, versions.get_only_model_name(session), selector, without), generation=generation)
 
 
 def resolve(
-    session: catalog.Reading, name: str, selector: ref.Selector, without: WithoutProduction = "refuse"
+    session: versions.Reading, name: str, selector: ref.Selector, without: WithoutProduction = "refuse"
 ) -> Resolution:
     """Choose the version that answers for a selector, and say why; raise if there is none to serve.
 
@@ -52,7 +52,7 @@ def resolve(
     row = session.execute(*_choice(name, selector, without)).first()
     if row is None:
         raise _absence(session, name, selector, without)
-    version = catalog.version_of(row)
+    version = versions.version_of(row)
     if version.status is Status.QUARANTINED:
         raise VersionQuarantinedError(f"{version.reference} is in quarantine")
     return Resolution(version, _reason(version, selector), row.chosen_at)
@@ -86,7 +86,7 @@ def _by(what: str) -> Select[Any]:
         "lowest": lambda: _best_number(lowest=True),
         "highest": lambda: _best_number(lowest=False),
     }
-    chosen = catalog.details().add_columns(CHOSEN_AT).where(ModelRow.name == bindparam("model", type_=Text))
+    chosen = versions.details().add_columns(CHOSEN_AT).where(ModelRow.name == bindparam("model", type_=Text))
     return chosen.where(VersionRow.number == number[what]())
 
 
@@ -147,12 +147,12 @@ def _reason(version: Version, selector: ref.Selector) -> str:
 
 
 def _absence(
-    session: catalog.Reading, name: str, selector: ref.Selector, without: WithoutProduction
+    session: versions.Reading, name: str, selector: ref.Selector, without: WithoutProduction
 ) -> VersionNotFoundError | NoProductionError:
-    catalog.get_model(session, name)
+    versions.get_model(session, name)
     match selector:
         case ref.ByNumber(number):
-            return VersionNotFoundError(catalog.why_missing(session, name, number))
+            return VersionNotFoundError(versions.why_missing(session, name, number))
         case ref.Production():
             last = describe_last_production(session, name)
             return VersionNotFoundError(f"Model {name} has no version in production{f': {last.found}' if last else ''}")

@@ -11,6 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from bodega_db.catalog.failures import constraint
+from bodega_db.catalog.schema import check_schema
+from bodega_db.catalog.sessions import IDLE_SECONDS
+from bodega_db.catalog.tables import EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 from bodega_db.errors import (
     IdempotencyConflictError,
     InvalidNameError,
@@ -18,7 +22,6 @@ from bodega_db.errors import (
     ModelNotFoundError,
     VersionNotFoundError,
 )
-from bodega_db.failures import constraint
 from bodega_db.lifecycle import Status
 from bodega_db.records import (
     Changes,
@@ -30,10 +33,7 @@ from bodega_db.records import (
     Version,
     VersionSummary,
 )
-from bodega_db.schema import check_schema
-from bodega_db.sessions import IDLE_SECONDS
 from bodega_db.suggestions import suggest_model
-from bodega_db.tables import EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 
 SUMMARY = (
     ModelRow.name.label("model"),

@@ -2,8 +2,8 @@
 
 import re
 
+from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import CatalogNotMigratedError, ProgramOlderError
-from bodega_db.tables import HEAD
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # at the beginning of a migration's name
 UPGRADE = (

@@ -12,19 +12,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bodega_db import catalog
+from bodega_db.catalog import versions
+from bodega_db.catalog.failures import constraint
+from bodega_db.catalog.schema import check_schema
+from bodega_db.catalog.tables import AliasRow, EventRow, ModelRow, VersionRow
 from bodega_db.errors import (
     AliasNotFoundError,
     AliasProtectedError,
     StatusMoveError,
     VersionInUseError,
 )
-from bodega_db.failures import constraint
 from bodega_db.lifecycle import Status, production_line
 from bodega_db.records import Holder, VersionSummary
-from bodega_db.schema import check_schema
 from bodega_db.suggestions import suggest_alias
-from bodega_db.tables import AliasRow, EventRow, ModelRow, VersionRow
 
 # --- moves ---------------------------------------------------------------------------------------------------
 
@@ -34,13 +34,13 @@ def lock_model(session: Session, name: str) -> int:
     statement = select(ModelRow.id).where(ModelRow.name == name).with_for_update(key_share=True)
     found = session.execute(statement).scalar_one_or_none()
     if found is None:
-        raise catalog.no_model(session, name)
+        raise versions.no_model(session, name)
     return found
 
 
 def quarantine(session: Session, model: str, number: int, reason: str) -> bool:
     """Quarantine a version with the rights of whoever may do nothing else; tell whether it was not there yet."""
-    check_schema(catalog.get_revision(session))
+    check_schema(versions.get_revision(session))
     statement = select(func.quarantine_version(model, number, reason))
     return bool(session.execute(statement).scalar_one())
 
@@ -67,20 +67,20 @@ def set_status(session: Session, model_id: int, number: int, status: Status) -> 
     )
 
 
-def list_promotions(session: catalog.Reading, model: str) -> list[int]:
+def list_promotions(session: versions.Reading, model: str) -> list[int]:
     """Return the version of each promotion, the first one first."""
     statement = select(EventRow.number).where(EventRow.model == model, EventRow.kind == "status", _promoted())
     return [number for number in session.execute(statement.order_by(EventRow.id)).scalars() if number is not None]
 
 
-def find_former(session: catalog.Reading, model_id: int, promotions: Sequence[int]) -> int | None:
+def find_former(session: versions.Reading, model_id: int, promotions: Sequence[int]) -> int | None:
     """Return the version that a rollback leads to, given all promotions in order; None if there is none."""
     line = production_line(promotions)
     archived = _find_archived(session, model_id, line)  # so neither the present one nor any in quarantine
     return next((number for number in reversed(line) if number in archived), None)
 
 
-def _find_archived(session: catalog.Reading, model_id: int, numbers: Sequence[int]) -> set[int]:
+def _find_archived(session: versions.Reading, model_id: int, numbers: Sequence[int]) -> set[int]:
     statement = select(VersionRow.number).where(
         VersionRow.model_id == model_id, VersionRow.number.in_(numbers), VersionRow.status == Status.ARCHIVED
     )
@@ -106,13 +106,13 @@ def list_leaving(
     newest = select(VersionRow.number).where(VersionRow.model_id == model_id).order_by(VersionRow.number.desc())
     oldest_kept = newest.offset(keep - 1).limit(1).scalar_subquery()
     named = select(AliasRow.name).where(AliasRow.version_id == VersionRow.id).exists()
-    statement = select(*catalog.SUMMARY).join(ModelRow, ModelRow.id == VersionRow.model_id)
+    statement = select(*versions.SUMMARY).join(ModelRow, ModelRow.id == VersionRow.model_id)
     statement = statement.where(VersionRow.model_id == model_id, VersionRow.number < oldest_kept, ~named)
     statement = statement.where(VersionRow.status.in_(states), VersionRow.number != (spared or 0))
     statement = statement.order_by(VersionRow.number.desc()).limit(lock_first)
     if lock_first is not None:
         statement = statement.with_for_update(of=VersionRow)
-    return [catalog.summary(row) for row in session.execute(statement)]
+    return [versions.summary(row) for row in session.execute(statement)]
 
 
 def delete_versions(session: Session, model_id: int, numbers: Collection[int]) -> set[int]:
