@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from bodega_db.filters import FIELDS
+from bodega_db.search.grammar import FIELDS
 from bodega_db.store import ModelStore
 from conftest import Api
 from gallery import MARKER, Gallery, enter, penguins, problem_of, weaker_penguins

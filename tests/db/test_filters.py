@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 from bodega_db.errors import InvalidFilterError, InvalidSearchError
-from bodega_db.filters import FIELDS, Condition, parse_filter
-from bodega_db.ordering import Order, read_cursor, read_order, write_cursor
+from bodega_db.search.grammar import FIELDS, Condition, parse_filter
+from bodega_db.search.ordering import Order, read_cursor, read_order, write_cursor
 from hypothesis import example, given
 from hypothesis import strategies as st
 

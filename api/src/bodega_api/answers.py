@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
-from bodega_db.fields import Fields
 from bodega_db.records import ModelSummary, Version, VersionPage, VersionSummary
+from bodega_db.search.fields import Fields
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 

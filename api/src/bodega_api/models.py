@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from bodega_db.fields import read_fields
+from bodega_db.search.fields import read_fields
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from bodega_api.answers import (

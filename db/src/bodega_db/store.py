@@ -39,7 +39,7 @@ from bodega_db.records import (
     VersionSummary,
 )
 from bodega_db.reference import check_known_name, parse_reference, parse_selector
-from bodega_db.search import find_page, read_search
+from bodega_db.search.query import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction
 from bodega_db.upkeep import UpkeepVerbs
 

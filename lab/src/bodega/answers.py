@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from bodega_db.fields import Fields
 from bodega_db.records import Event, ModelSummary, Version, VersionSummary
+from bodega_db.search.fields import Fields
 
 
 def version_answer(version: VersionSummary, fields: Fields | None = None) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def versions(
     as_json: AsJson = False,
 ) -> None:
     """List the versions of a model, newest first, or those that a search finds."""
-    from bodega_db.fields import read_fields
+    from bodega_db.search.fields import read_fields
 
     from bodega.answers import version_answer
 

@@ -29,11 +29,11 @@ from sqlalchemy.exc import OperationalError
 from bodega_db.catalog import versions
 from bodega_db.catalog.failures import sqlstate
 from bodega_db.catalog.tables import MetricRow, ModelRow, VersionRow
-from bodega_db.conditions import where, where_words
 from bodega_db.errors import InvalidSearchError, SearchTimeoutError
-from bodega_db.filters import parse_filter
-from bodega_db.ordering import DEFAULT_ORDER, Order, Place, read_cursor, read_order, write_cursor
 from bodega_db.records import VersionPage, VersionSummary
+from bodega_db.search.conditions import where, where_words
+from bodega_db.search.grammar import parse_filter
+from bodega_db.search.ordering import DEFAULT_ORDER, Order, Place, read_cursor, read_order, write_cursor
 
 QUERY_CANCELED = "57014"
 LONGEST_TEXT, MOST_WORDS = 200, 10

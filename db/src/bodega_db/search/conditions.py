@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import aliased
 
 from bodega_db.catalog.tables import AliasRow, MetricRow, ModelRow, VersionRow
-from bodega_db.filters import Condition, Value
+from bodega_db.search.grammar import Condition, Value
 
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 COLUMNS: dict[str, Any] = {

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from bodega_db.errors import InvalidSearchError
-from bodega_db.filters import read_moment, read_number
 from bodega_db.reference import LARGEST_NUMBER, METRIC_NAME
+from bodega_db.search.grammar import read_moment, read_number
 
 DEFAULT_ORDER = "-created"
 COLUMNS = {"created": "created", "version": "version", "number": "version"}
