@@ -3,7 +3,7 @@
 `.venv/bin/python tools/mutate.py [MUTANT…]` makes a copy of the program that mutmut can change, runs the tests below
 against each change, shows those that no test noticed, and exits with 1 if there is one that is not among those that
 `tools/survivors.toml` names, with the reason. A MUTANT is a pattern such as
-'bodega_db.files.*'; without one all are made.
+'bodega_db.volume.files.*'; without one all are made.
 """
 
 import ast

@@ -13,9 +13,9 @@ import bodega_model.loading.runner
 import joblib
 import psycopg
 import pytest
-from bodega_db.ownership import MARKER as STORE_MARKER
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
+from bodega_db.volume.marker import MARKER as STORE_MARKER
 from bodega_model.formats.codecs import Policy, dump, load
 from conftest import Api, create_database
 from gallery import GENTOO, ask, enter, penguins, problem_of, scaler, weaker_penguins

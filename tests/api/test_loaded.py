@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import bodega_db.artifacts
+import bodega_db.volume.folder
 import pytest
 from bodega_api.loaded import LoadedVersions
 from bodega_db.errors import ArtifactDigestError, ArtifactError
@@ -179,7 +179,7 @@ def test_bytes_are_hashed_at_every_load(
 ) -> None:
     """A version that comes back into memory is verified again; one that stayed is not read again."""
     hashed: list[int] = []
-    hashing = bodega_db.artifacts.copy_hashing
+    hashing = bodega_db.volume.folder.copy_hashing
 
     def counting(source: int, target: Any, size: int, *others: Any) -> Any:
         hashed.append(size)
@@ -187,7 +187,7 @@ def test_bytes_are_hashed_at_every_load(
 
     with closing(ModelStore.connect(make_settings())) as store:
         version = enter(store, "penguins", penguins())
-    monkeypatch.setattr(bodega_db.artifacts, "copy_hashing", counting)
+    monkeypatch.setattr(bodega_db.volume.folder, "copy_hashing", counting)
     roomy, cramped = start_api(), start_api(cache_bytes=1)
 
     for _ in range(3):

@@ -20,9 +20,9 @@ from bodega_api.engines import Engine
 from bodega_api.sharing import Pages, SharedArrays, Span, find_spans, make_pages
 from bodega_api.siblings import Siblings
 from bodega_api.tallies import Tally
-from bodega_db.files import SEALS
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
+from bodega_db.volume.files import SEALS
 from fitting import bytes_of_trees, fit_noise
 from processes import api_process
 from prometheus_client.parser import text_string_to_metric_families

@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from bodega_db.artifacts import ArtifactStore, StagedArtifact
 from bodega_db.errors import (
     ArtifactDigestError,
     ArtifactError,
@@ -19,9 +18,10 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
-from bodega_db.files import copy_hashing
-from bodega_db.ownership import check_owner, mark, read_marker
 from bodega_db.records import Digest
+from bodega_db.volume.files import copy_hashing
+from bodega_db.volume.folder import ArtifactStore, StagedArtifact
+from bodega_db.volume.marker import check_owner, mark, read_marker
 
 DATA = os.urandom(3 * 1024 * 1024 + 17)  # more than one chunk, and no whole number of them
 

@@ -14,9 +14,9 @@ import pytest
 from bodega_db import behind
 from bodega_db.doctor import examine
 from bodega_db.errors import CatalogBehindError
-from bodega_db.manifests import Manifests, VersionManifest
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_db.volume.manifests import Manifests, VersionManifest
 from conftest import create_database
 from penguins import classifier, example
 from psycopg import sql

@@ -18,7 +18,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import bundles
 from bodega_db.catalog import migrate
 from bodega_db.catalog.roles import ADMIN, API, LAB, RIGHTS, apply_roles
 from bodega_db.errors import (
@@ -38,6 +37,7 @@ from bodega_db.errors import (
 from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_db.volume import bundle as bundles
 from conftest import create_database
 from penguins import NUMBERS, classifier, data, example
 from sklearn.ensemble import RandomForestClassifier

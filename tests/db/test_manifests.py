@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from bodega_db.errors import IdempotencyConflictError, ManifestError
-from bodega_db.manifests import Place, VersionManifest
 from bodega_db.store import ModelStore
+from bodega_db.volume.manifests import Place, VersionManifest
 from penguins import classifier, example
 
 

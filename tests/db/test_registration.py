@@ -21,9 +21,9 @@ from bodega_db.errors import (
     VolumeError,
     VolumeMismatchError,
 )
-from bodega_db.ownership import read_marker
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_db.volume.marker import read_marker
 from bodega_model.loading.sandbox import shared_rehearsal
 from penguins import classifier, example
 from sklearn.dummy import DummyClassifier

@@ -20,10 +20,10 @@ from bodega_db.catalog import migrate
 from bodega_db.errors import CollectionRefusedError, VolumeMismatchError
 from bodega_db.fsck import Sort
 from bodega_db.lifecycle import Status
-from bodega_db.manifests import Place
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
-from bodega_db.trash import Trash
+from bodega_db.volume.manifests import Place
+from bodega_db.volume.trash import Trash
 from conftest import create_database
 from extent import ALL
 from penguins import classifier, example
@@ -360,7 +360,7 @@ COLLECT = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from bodega_db.manifests import Place
+from bodega_db.volume.manifests import Place
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 store = ModelStore.connect(Settings.read(database_url=sys.argv[1], models=Path(sys.argv[2])))

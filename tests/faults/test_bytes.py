@@ -11,10 +11,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from bodega_db.artifacts import ArtifactStore, HashingWriter
 from bodega_db.errors import ArtifactError
 from bodega_db.records import Digest
 from bodega_db.store import ModelStore
+from bodega_db.volume.folder import ArtifactStore, HashingWriter
 from bodega_model.formats.codecs import Policy, dump, load
 from extent import ALL
 from processes import ApiProcess, api_process

@@ -8,11 +8,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 INNERMOST = (
-    "bodega_db.artifacts.x__check_kind*",
-    "bodega_db.artifacts.x__read_verified*",
-    "bodega_db.files.x_copy_hashing*",
+    "bodega_db.volume.folder.x__check_kind*",
+    "bodega_db.volume.folder.x__read_verified*",
+    "bodega_db.volume.files.x_copy_hashing*",
     "bodega_model.formats.codecs.x_check_format*",
-    "bodega_db.ownership.x_check_owner*",
+    "bodega_db.volume.marker.x_check_owner*",
 )
 
 

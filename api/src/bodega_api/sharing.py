@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from bodega_db.files import SEALS, seal
 from bodega_db.records import VersionSummary
+from bodega_db.volume.files import SEALS, seal
 
 from bodega_api.allocator import LARGE, own_mapping
 from bodega_api.engines import Engine

@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bodega_db.artifacts import ArtifactStore
 from bodega_db.catalog import inventory
 from bodega_db.errors import CollectionRefusedError
 from bodega_db.leftovers import Begin, Leftovers, find_leftovers
-from bodega_db.manifests import Manifests, Place, VersionManifest
 from bodega_db.progress import Progress
 from bodega_db.records import Digest, Version
-from bodega_db.trash import Discarded, Trash
+from bodega_db.volume.folder import ArtifactStore
+from bodega_db.volume.manifests import Manifests, Place, VersionManifest
+from bodega_db.volume.trash import Discarded, Trash
 
 GRACE = timedelta(days=7)
 # Younger than this, what a writer seems to have left behind may be what it is writing.

@@ -12,7 +12,6 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
-from bodega_db import ownership
 from bodega_db.behind import describe, find_later
 from bodega_db.catalog.connections import create_catalog_engine
 from bodega_db.catalog.failures import translate_errors
@@ -20,8 +19,9 @@ from bodega_db.catalog.migrate import upgrade
 from bodega_db.catalog.roles import apply_roles
 from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import BodegaError, SettingsError
-from bodega_db.manifests import Manifests
 from bodega_db.settings import Settings
+from bodega_db.volume import marker
+from bodega_db.volume.manifests import Manifests
 
 ROLES = Path("/run/roles")  # one folder for each role, with the secret that its own service has
 URL = "bodega_database_url"
@@ -68,7 +68,7 @@ def look_at_volume(database_url: str, root: Path) -> None:
     engine = create_catalog_engine(database_url, pool_size=1)
     try:
         with translate_errors(), Session(engine) as session:
-            ownership.check_volume(session, root, adopt=True)
+            marker.check_volume(session, root, adopt=True)
         print("migrate: catalog and volume belong together", flush=True)
         with translate_errors():
             unknown = find_later(partial(Session, engine), Manifests(root))

@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
-from bodega_db.bundles import FORMAT, Bundle, Manifest, open_bundle, write_bundle
 from bodega_db.catalog import resolve
 from bodega_db.catalog import versions as catalog
 from bodega_db.errors import (
@@ -20,10 +19,11 @@ from bodega_db.errors import (
     VersionQuarantinedError,
 )
 from bodega_db.lifecycle import Status
-from bodega_db.portable import PortableVersion
 from bodega_db.records import Registration, Version
 from bodega_db.reference import Default, check_model_name, parse_reference
 from bodega_db.registering import RegisteringVerbs
+from bodega_db.volume.bundle import FORMAT, Bundle, Manifest, open_bundle, write_bundle
+from bodega_db.volume.portable import PortableVersion
 
 
 class ExchangeVerbs(RegisteringVerbs):

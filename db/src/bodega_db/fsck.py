@@ -13,12 +13,12 @@ from typing import Any
 from bodega_model.formats.codecs import Policy, check_format, review
 from bodega_model.loading.environment import check_environment
 
-from bodega_db.artifacts import ArtifactStore
 from bodega_db.catalog.inventory import Holding
 from bodega_db.errors import ArtifactError, LoadError, VolumeError
 from bodega_db.leftovers import Leftovers
 from bodega_db.progress import Progress
 from bodega_db.records import Digest
+from bodega_db.volume.folder import ArtifactStore
 
 MOST_NAMES = 5  # of versions or files that share one trouble
 Bytes = tuple[Digest, int]

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from bodega_db.artifacts import ArtifactStore
 from bodega_db.catalog import inventory, versions
 from bodega_db.errors import ManifestError
-from bodega_db.manifests import Manifests, Place, VersionManifest
 from bodega_db.records import Digest, Version
+from bodega_db.volume.folder import ArtifactStore
+from bodega_db.volume.manifests import Manifests, Place, VersionManifest
 
 
 class Begin(Protocol):

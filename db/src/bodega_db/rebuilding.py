@@ -17,16 +17,16 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from bodega_db.artifacts import ArtifactStore
 from bodega_db.catalog import inventory, versions
 from bodega_db.catalog import restore as restoring
 from bodega_db.errors import BodegaError, VolumeMismatchError
 from bodega_db.leftovers import Begin, find_leftovers
-from bodega_db.manifests import Manifests, VersionManifest
-from bodega_db.ownership import read_marker
 from bodega_db.progress import Progress
 from bodega_db.records import Registration
 from bodega_db.reference import check_model_name
+from bodega_db.volume.folder import ArtifactStore
+from bodega_db.volume.manifests import Manifests, VersionManifest
+from bodega_db.volume.marker import read_marker
 
 
 @dataclass(slots=True)

@@ -17,7 +17,6 @@ from bodega_model.signature.contracts import promise
 from sqlalchemy.orm import Session
 
 from bodega_db import behind
-from bodega_db.artifacts import ArtifactStore, HashingWriter, StagedArtifact
 from bodega_db.catalog import inventory, versions
 from bodega_db.errors import (
     BodegaError,
@@ -30,7 +29,6 @@ from bodega_db.errors import (
     NotServableError,
     VolumeError,
 )
-from bodega_db.manifests import Manifests, VersionManifest
 from bodega_db.metadata import (
     check_idempotency_key,
     check_metrics,
@@ -41,6 +39,8 @@ from bodega_db.metadata import (
 )
 from bodega_db.records import Registration, Version
 from bodega_db.reference import check_model_name
+from bodega_db.volume.folder import ArtifactStore, HashingWriter, StagedArtifact
+from bodega_db.volume.manifests import Manifests, VersionManifest
 
 OWN_KEY = "bodega:"
 RECONNECT_SECONDS = 20.0  # in which a catalog that went away may come back

@@ -12,8 +12,6 @@ from bodega_model.loading.sandbox import shared_rehearsal
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from bodega_db import ownership
-from bodega_db.artifacts import ArtifactStore
 from bodega_db.catalog import resolve as choosing
 from bodega_db.catalog import usage
 from bodega_db.catalog import versions as catalog
@@ -24,10 +22,8 @@ from bodega_db.catalog.failures import translate_errors
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.usage import AskedOutput
 from bodega_db.exchange import ExchangeVerbs
-from bodega_db.files import Pace
 from bodega_db.leaving import LeavingVerbs
 from bodega_db.life import LifecycleVerbs
-from bodega_db.manifests import Manifests
 from bodega_db.records import (
     Changes,
     Digest,
@@ -42,6 +38,10 @@ from bodega_db.reference import check_known_name, parse_reference, parse_selecto
 from bodega_db.search.query import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction
 from bodega_db.upkeep import UpkeepVerbs
+from bodega_db.volume import marker
+from bodega_db.volume.files import Pace
+from bodega_db.volume.folder import ArtifactStore
+from bodega_db.volume.manifests import Manifests
 
 log = logging.getLogger("bodega_db")
 
@@ -228,7 +228,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         with self._transaction() as session:
             if adopt:
                 check_schema(catalog.get_revision(session))
-            ownership.check_volume(session, self.artifacts.root, adopt=adopt)
+            marker.check_volume(session, self.artifacts.root, adopt=adopt)
 
     def check_catalog(self) -> int:
         """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""

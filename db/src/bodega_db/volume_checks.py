@@ -12,13 +12,14 @@ from typing import BinaryIO
 
 from sqlalchemy.orm import Session
 
-from bodega_db import behind, ownership
-from bodega_db.artifacts import StagedArtifact, link_staged
+from bodega_db import behind
 from bodega_db.errors import CatalogBehindError, VolumeError, VolumeReadOnlyError
-from bodega_db.files import READ_ONLY, explain_write_errors, open_temporary
 from bodega_db.findings import Finding, State, judge
-from bodega_db.manifests import Manifests
 from bodega_db.records import Digest
+from bodega_db.volume import marker as ownership
+from bodega_db.volume.files import READ_ONLY, explain_write_errors, open_temporary
+from bodega_db.volume.folder import StagedArtifact, link_staged
+from bodega_db.volume.manifests import Manifests
 
 PROBE_BYTES = 4096
 USED_WARNING, USED_FAULT = 0.95, 0.999

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bodega_db.files import explain_write_errors, sync_directory
 from bodega_db.records import Digest
+from bodega_db.volume.files import explain_write_errors, sync_directory
 
 FOLDER = "trash"
 STAMP = "%Y%m%dT%H%M%S%fZ"

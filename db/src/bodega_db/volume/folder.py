@@ -23,7 +23,8 @@ from bodega_db.errors import (
     ArtifactSizeError,
     VolumeError,
 )
-from bodega_db.files import (
+from bodega_db.records import Digest
+from bodega_db.volume.files import (
     NO_LINKS,
     READ_ONLY,
     Pace,
@@ -35,7 +36,6 @@ from bodega_db.files import (
     seal,
     sync_directory,
 )
-from bodega_db.records import Digest
 
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from bodega_db.catalog import versions
 from bodega_db.errors import VolumeError, VolumeMismatchError
-from bodega_db.files import READ_ONLY, explain_write_errors, give_name
+from bodega_db.volume.files import READ_ONLY, explain_write_errors, give_name
 
 MARKER = "bodega-store.json"
 

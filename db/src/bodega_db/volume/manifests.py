@@ -24,9 +24,9 @@ import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from bodega_db.errors import ManifestError, VolumeError
-from bodega_db.files import READ_ONLY, explain_write_errors, sync_directory
-from bodega_db.portable import PortableVersion
 from bodega_db.records import Registration, Version
+from bodega_db.volume.files import READ_ONLY, explain_write_errors, sync_directory
+from bodega_db.volume.portable import PortableVersion
 
 FORMAT = 1
 FOLDER, UNFINISHED, DELETED = "manifests", "unfinished", ".deleted"

@@ -20,9 +20,9 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from bodega_db.errors import BundleError, VolumeError
-from bodega_db.files import CHUNK, sync_directory
-from bodega_db.portable import BROKEN, HINT, PortableVersion, explain
 from bodega_db.reference import LARGEST_NUMBER, MODEL_NAME
+from bodega_db.volume.files import CHUNK, sync_directory
+from bodega_db.volume.portable import BROKEN, HINT, PortableVersion, explain
 
 FORMAT = 1
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
