@@ -11,9 +11,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db import behind
 from bodega_db.doctor import examine
 from bodega_db.errors import CatalogBehindError
+from bodega_db.maintenance import behind
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_db.volume.manifests import Manifests, VersionManifest

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 from bodega_db.catalog import migrate
 from bodega_db.errors import CollectionRefusedError, VolumeMismatchError
-from bodega_db.fsck import Sort
 from bodega_db.lifecycle import Status
+from bodega_db.maintenance.fsck import Sort
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_db.volume.manifests import Place

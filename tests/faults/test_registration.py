@@ -11,7 +11,7 @@ from contextlib import closing
 from itertools import count
 
 import pytest
-from bodega_db.fsck import Sort
+from bodega_db.maintenance.fsck import Sort
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from extent import ALL

@@ -12,13 +12,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
-from bodega_db.behind import describe, find_later
 from bodega_db.catalog.connections import create_catalog_engine
 from bodega_db.catalog.failures import translate_errors
 from bodega_db.catalog.migrate import upgrade
 from bodega_db.catalog.roles import apply_roles
 from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.maintenance.behind import describe, find_later
 from bodega_db.settings import Settings
 from bodega_db.volume import marker
 from bodega_db.volume.manifests import Manifests

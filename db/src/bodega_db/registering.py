@@ -16,7 +16,6 @@ from bodega_model.loading.sandbox import Rehearsal
 from bodega_model.signature.contracts import promise
 from sqlalchemy.orm import Session
 
-from bodega_db import behind
 from bodega_db.catalog import inventory, versions
 from bodega_db.errors import (
     BodegaError,
@@ -29,6 +28,7 @@ from bodega_db.errors import (
     NotServableError,
     VolumeError,
 )
+from bodega_db.maintenance import behind
 from bodega_db.metadata import (
     check_idempotency_key,
     check_metrics,

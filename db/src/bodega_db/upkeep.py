@@ -9,15 +9,15 @@ from bodega_model.formats.codecs import Policy
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
-from bodega_db.behind import Unknown, find_later
 from bodega_db.catalog import inventory, resolve, transitions, versions
 from bodega_db.catalog.schema import check_schema
-from bodega_db.collecting import GRACE, Collector, Plan
 from bodega_db.errors import ArtifactError, ArtifactMissingError, VolumeMismatchError
-from bodega_db.fsck import Report, check_leftovers, check_versions
-from bodega_db.leftovers import find_leftovers
-from bodega_db.progress import Progress, Silence
-from bodega_db.rebuilding import Lost, Rebuild
+from bodega_db.maintenance.behind import Unknown, find_later
+from bodega_db.maintenance.fsck import Report, check_leftovers, check_versions
+from bodega_db.maintenance.gc import GRACE, Collector, Plan
+from bodega_db.maintenance.orphans import find_leftovers
+from bodega_db.maintenance.progress import Progress, Silence
+from bodega_db.maintenance.rebuild import Lost, Rebuild
 from bodega_db.records import VersionSummary
 from bodega_db.reference import parse_reference
 from bodega_db.volume.folder import ArtifactStore

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bodega_db.progress import Progress
+    from bodega_db.maintenance.progress import Progress
     from rich.progress import Progress as Bars
 
 

@@ -178,7 +178,7 @@ def migrate(database_url: str) -> None:
 
 def tell_if_behind(home: Home, database_url: str, say: Say) -> None:
     """Say how many versions the volume has that the catalog has lost, as after an older backup was restored."""
-    from bodega_db.behind import describe
+    from bodega_db.maintenance.behind import describe
     from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
 

@@ -13,9 +13,9 @@ from bodega.commands.queries import AsJson, opened_store, write_json, write_tabl
 from bodega.progress import shown_progress
 
 if TYPE_CHECKING:
-    from bodega_db.collecting import Plan
-    from bodega_db.fsck import Report
-    from bodega_db.rebuilding import Lost
+    from bodega_db.maintenance.fsck import Report
+    from bodega_db.maintenance.gc import Plan
+    from bodega_db.maintenance.rebuild import Lost
 
 COULD_NOT_CHECK = 4
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

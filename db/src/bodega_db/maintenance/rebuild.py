@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from bodega_db.catalog import inventory, versions
 from bodega_db.catalog import restore as restoring
 from bodega_db.errors import BodegaError, VolumeMismatchError
-from bodega_db.leftovers import Begin, find_leftovers
-from bodega_db.progress import Progress
+from bodega_db.maintenance.orphans import Begin, find_leftovers
+from bodega_db.maintenance.progress import Progress
 from bodega_db.records import Registration
 from bodega_db.reference import check_model_name
 from bodega_db.volume.folder import ArtifactStore

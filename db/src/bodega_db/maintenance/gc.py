@@ -13,8 +13,8 @@ from typing import Any
 
 from bodega_db.catalog import inventory
 from bodega_db.errors import CollectionRefusedError
-from bodega_db.leftovers import Begin, Leftovers, find_leftovers
-from bodega_db.progress import Progress
+from bodega_db.maintenance.orphans import Begin, Leftovers, find_leftovers
+from bodega_db.maintenance.progress import Progress
 from bodega_db.records import Digest, Version
 from bodega_db.volume.folder import ArtifactStore
 from bodega_db.volume.manifests import Manifests, Place, VersionManifest

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bodega_db.catalog import inventory, versions
 from bodega_db.errors import CatalogBehindError, ManifestError, ModelNotFoundError, VersionNotFoundError
-from bodega_db.leftovers import Begin
+from bodega_db.maintenance.orphans import Begin
 from bodega_db.volume.manifests import Manifests, Place
 
 MOST_NAMES = 5

@@ -15,8 +15,8 @@ from bodega_model.loading.environment import check_environment
 
 from bodega_db.catalog.inventory import Holding
 from bodega_db.errors import ArtifactError, LoadError, VolumeError
-from bodega_db.leftovers import Leftovers
-from bodega_db.progress import Progress
+from bodega_db.maintenance.orphans import Leftovers
+from bodega_db.maintenance.progress import Progress
 from bodega_db.records import Digest
 from bodega_db.volume.folder import ArtifactStore
 
