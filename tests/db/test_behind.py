@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from bodega_db.doctor import examine
+from bodega_db.doctor.run import examine
 from bodega_db.errors import CatalogBehindError
 from bodega_db.maintenance import behind
 from bodega_db.settings import Settings

@@ -17,11 +17,11 @@ import pytest
 from bodega_db.catalog import migrate
 from bodega_db.catalog.roles import ADMIN, API, LAB, RIGHTS, apply_roles
 from bodega_db.catalog.tables import HEAD
-from bodega_db.catalog_checks import judge_server
-from bodega_db.doctor import CHECKS, examine
-from bodega_db.findings import State
+from bodega_db.doctor.catalog import judge_server
+from bodega_db.doctor.findings import State
+from bodega_db.doctor.run import CHECKS, examine
+from bodega_db.doctor.volume import Space, judge_space
 from bodega_db.postgres.embedded import EmbeddedPostgres
-from bodega_db.volume_checks import Space, judge_space
 from conftest import create_database
 from sqlalchemy.engine import make_url
 

@@ -12,7 +12,7 @@ from bodega.commands.queries import AsJson, opened_store, write_json, write_tabl
 from bodega.completion import complete_version
 
 if TYPE_CHECKING:
-    from bodega_db.findings import Finding
+    from bodega_db.doctor.findings import Finding
     from bodega_db.records import Version
     from bodega_db.store import ModelStore
 
@@ -29,8 +29,8 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Check settings, database, rights, volume, clock and libraries; status 1 when something is at fault."""
-    from bodega_db.doctor import examine
-    from bodega_db.findings import State
+    from bodega_db.doctor.findings import State
+    from bodega_db.doctor.run import examine
 
     with _known_settings() as (settings, database_url, models):
         findings = [settings, *examine(database_url, models)]
@@ -79,7 +79,7 @@ def _verified(store: "ModelStore", version: "Version") -> tuple[str, str]:
 @contextmanager
 def _known_settings() -> Iterator[Known]:
     """Yield what the settings say, the database and the volume; None for what they do not say."""
-    from bodega_db.findings import Finding, State
+    from bodega_db.doctor.findings import Finding, State
 
     from bodega.catalogs import catalog_settings, is_configured
 

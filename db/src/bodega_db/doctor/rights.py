@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog.roles import API, RIGHTS, ROUTINES, Columns, Verb
+from bodega_db.doctor.findings import Finding, State
 from bodega_db.errors import CatalogNotMigratedError, NotPermittedError
-from bodega_db.findings import Finding, State
 
 OWNER = "owner"
 TABLES = tuple(RIGHTS[API])

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from bodega_db.catalog import versions as catalog
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.tables import HEAD
+from bodega_db.doctor.findings import Finding, State, judge
 from bodega_db.errors import CatalogNotMigratedError, EnvironmentMismatchError
-from bodega_db.findings import Finding, State, judge
 
 OLDEST_SERVER = 15
 SAMPLES = 5  # of which the quickest says most: the others waited for something

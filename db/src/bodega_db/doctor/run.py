@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from bodega_db.catalog.connections import create_catalog_engine
 from bodega_db.catalog.failures import translate_errors
 from bodega_db.catalog.roles import API
-from bodega_db.catalog_checks import check_clock, check_database, check_environments, check_libraries, check_migrations
+from bodega_db.doctor.catalog import check_clock, check_database, check_environments, check_libraries, check_migrations
+from bodega_db.doctor.findings import Finding, State
+from bodega_db.doctor.rights import check_public, check_rights
+from bodega_db.doctor.volume import check_folder, check_manifests, check_marker, check_space, check_writing
 from bodega_db.errors import BodegaError, CatalogUnavailableError, SettingsError
-from bodega_db.findings import Finding, State
-from bodega_db.rights import check_public, check_rights
-from bodega_db.volume_checks import check_folder, check_manifests, check_marker, check_space, check_writing
 
 PATIENCE = 5  # seconds without an answer after which a catalog does not answer
 Check = Callable[["Doctor"], Finding]

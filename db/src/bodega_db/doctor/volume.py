@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from sqlalchemy.orm import Session
 
+from bodega_db.doctor.findings import Finding, State, judge
 from bodega_db.errors import CatalogBehindError, VolumeError, VolumeReadOnlyError
-from bodega_db.findings import Finding, State, judge
 from bodega_db.maintenance import behind
 from bodega_db.records import Digest
 from bodega_db.volume import marker as ownership
