@@ -287,7 +287,7 @@ def test_a_model_that_is_not_there_cannot_be_pruned(store: ModelStore, dry_run: 
 
 def test_more_than_one_batch_leaves(many: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many versions leave in several transactions, and none is forgotten."""
-    monkeypatch.setattr("bodega_db.leaving.BATCH", 2)
+    monkeypatch.setattr("bodega_db.store.retention.BATCH", 2)
 
     assert [version.number for version in many.prune("penguins", keep=1)] == [9, 8, 7, 3, 2]
     assert numbers(many) == [1, 4, 5, 6, 10]

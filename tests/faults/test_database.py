@@ -14,11 +14,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from bodega_db import registering
 from bodega_db.catalog import migrate
 from bodega_db.errors import CatalogUnavailableError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_db.store import register as registering
 from conftest import create_database
 from extent import ALL
 from outages import (

@@ -12,7 +12,6 @@ from bodega_model.signature.compatibility import compare_signatures
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import resolve, transitions, usage, versions
-from bodega_db.changing import ChangingVerbs, lock, parse_explicit
 from bodega_db.errors import (
     IncompatibleSignatureError,
     NoFormerVersionError,
@@ -23,6 +22,7 @@ from bodega_db.lifecycle import Status
 from bodega_db.metadata import change_tags, check_moment, check_note, check_reason
 from bodega_db.records import Digest, Holder, ModelSummary, Version
 from bodega_db.reference import ByNumber, check_alias, check_model_name
+from bodega_db.store.transaction import ChangingVerbs, lock, parse_explicit
 
 
 class LifecycleVerbs(ChangingVerbs):

@@ -21,9 +21,6 @@ from bodega_db.catalog.diff import Difference, compare
 from bodega_db.catalog.failures import translate_errors
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.usage import AskedOutput
-from bodega_db.exchange import ExchangeVerbs
-from bodega_db.leaving import LeavingVerbs
-from bodega_db.life import LifecycleVerbs
 from bodega_db.records import (
     Changes,
     Digest,
@@ -37,7 +34,10 @@ from bodega_db.records import (
 from bodega_db.reference import check_known_name, parse_reference, parse_selector
 from bodega_db.search.query import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction
-from bodega_db.upkeep import UpkeepVerbs
+from bodega_db.store.lifecycle import LifecycleVerbs
+from bodega_db.store.maintenance import UpkeepVerbs
+from bodega_db.store.retention import LeavingVerbs
+from bodega_db.store.transfer import ExchangeVerbs
 from bodega_db.volume import marker
 from bodega_db.volume.files import Pace
 from bodega_db.volume.folder import ArtifactStore

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import transitions, versions
-from bodega_db.changing import ChangingVerbs, Move
 from bodega_db.errors import RetentionError, StatusMoveError, VersionInUseError
 from bodega_db.lifecycle import RETIRED, Status
 from bodega_db.metadata import check_reason
 from bodega_db.records import VersionSummary
 from bodega_db.reference import LARGEST_NUMBER, check_model_name
+from bodega_db.store.transaction import ChangingVerbs, Move
 
 BATCH = 500  # versions in one transaction: who moves others of the model waits for no more than these
 

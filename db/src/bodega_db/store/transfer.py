@@ -21,7 +21,7 @@ from bodega_db.errors import (
 from bodega_db.lifecycle import Status
 from bodega_db.records import Registration, Version
 from bodega_db.reference import Default, check_model_name, parse_reference
-from bodega_db.registering import RegisteringVerbs
+from bodega_db.store.register import RegisteringVerbs
 from bodega_db.volume.bundle import FORMAT, Bundle, Manifest, open_bundle, write_bundle
 from bodega_db.volume.portable import PortableVersion
 
