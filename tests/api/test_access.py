@@ -26,12 +26,12 @@ def test_a_token_in_a_query_has_no_line(
     gallery: Gallery, caplog: pytest.LogCaptureFixture, query: str, line: str
 ) -> None:
     """What no request takes is left out of the log, by its name: a token put there by mistake is no secret any more."""
-    caplog.set_level(logging.INFO, "bodega_api.access")
+    caplog.set_level(logging.INFO, "bodega_api.http.access_log")
 
     gallery.api.client.get(URL(f"{gallery.api.url}/models/penguins?{query}"))
     gallery.api.client.post(URL(f"{gallery.api.url}/models/penguins/rollback?{query}"))
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.access"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.http.access_log"]
     assert [each.split()[3] for each in lines] == [f"/models/penguins?{line}", f"/models/penguins/rollback?{line}"]
     assert "SECRET" not in caplog.text
 
@@ -44,7 +44,7 @@ def test_a_request_has_a_line_unless_it_tells_nothing(
     ask(api, {"rows": [GENTOO]}).raise_for_status()  # it is loaded for this one
     ask(api, {"rows": [GENTOO]}).raise_for_status()  # and chosen in memory from here on
     caplog.clear()
-    caplog.set_level(logging.INFO, "bodega_api.access")
+    caplog.set_level(logging.INFO, "bodega_api.http.access_log")
 
     for _ in range(3):
         ask(api, {"rows": [GENTOO]}).raise_for_status()
@@ -52,7 +52,7 @@ def test_a_request_has_a_line_unless_it_tells_nothing(
     for path in ("/healthz", "/readyz", "/metrics", "/models?limit=1", "/nowhere%20at all"):
         api.client.get(path)
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.access"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.http.access_log"]
     assert [line.partition(" - ")[2] for line in lines] == [
         '"POST /predict?model=penguins HTTP/1.1" 422',
         '"GET /models?limit=1 HTTP/1.1" 200',

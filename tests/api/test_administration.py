@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from bodega_api.app import create_app
-from bodega_api.guesses import Guesses
+from bodega_api.http.guesses import Guesses
 from bodega_db.catalog import migrate
 from bodega_db.catalog.roles import ADMIN, API, RIGHTS, apply_roles
 from bodega_db.errors import SettingsError

@@ -10,7 +10,7 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
-from bodega_api.media.kinds import Medium
+from bodega_api.http.media.kinds import Medium
 from bodega_db.errors import ExampleError
 from bodega_db.store import ModelStore
 from conftest import Api

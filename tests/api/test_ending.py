@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bodega_api.seldom import PAUSE_SECONDS, Seldom
+from bodega_api.http.seldom import PAUSE_SECONDS, Seldom
 from bodega_db.store import ModelStore
 from conftest import Api
 from gallery import GENTOO, Gallery, ask, enter, penguins, problem_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from bodega_api.hosts import MOST_KNOWN, Hosts
+from bodega_api.http.hosts import MOST_KNOWN, Hosts
 from bodega_db.errors import SettingsError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

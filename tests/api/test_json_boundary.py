@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_api.body import Columns, Rows, read_body
-from bodega_api.problems import BodyError
+from bodega_api.http.problems import BodyError
+from bodega_api.http.strict_json import Columns, Rows, read_body
 from bodega_db.errors import InputError, OutputNotFiniteError, PredictionError
 from bodega_model.signature.columns import to_wire
 from bodega_model.signature.inputs import build_input, read_example

@@ -153,7 +153,7 @@ def test_connections_beyond_the_limit_end_idle_ones(
             assert receive(late, 1)[0][0] == 200
         assert many[0].recv(1) == b""
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.connections"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.http.connections"]
     assert lines == ["All 20 connections are taken: idle ones are ended"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from bodega_api.media.kinds import Medium
+from bodega_api.http.media.kinds import Medium
 from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

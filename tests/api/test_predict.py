@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import psycopg
 import pytest
-from bodega_api.body import Columns, Rows
+from bodega_api.http.strict_json import Columns, Rows
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_model.signature.infer import learn

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bodega_api.proxies import Proxies
+from bodega_api.http.proxies import Proxies
 from bodega_db.errors import SettingsError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
@@ -102,13 +102,13 @@ def test_the_client_behind_a_trusted_proxy_is_in_the_log(
     start_api: Callable[..., Api], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The last address that the proxy does not trust is the client; probes below the prefix have no line."""
-    caplog.set_level(logging.INFO, "bodega_api.access")
+    caplog.set_level(logging.INFO, "bodega_api.http.access_log")
     api = start_api(trusted_proxies=["127.0.0.1"], root_path="/bodega")
 
     api.client.get("/healthz")
     api.client.get("/models", headers={"X-Forwarded-For": "10.0.0.1, 192.0.2.7"})
 
-    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.access"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "bodega_api.http.access_log"]
     assert [line.split()[0] for line in lines] == ["192.0.2.7:0"]
 
 

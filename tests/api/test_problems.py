@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import psycopg
 import pytest
-from bodega_api.problems import CONNECTION, PREFIX, PROBLEMS, REFUSALS, kind_of, table
+from bodega_api.http.problems import CONNECTION, PREFIX, PROBLEMS, REFUSALS, kind_of, table
 from bodega_db import errors
 from bodega_db.records import Digest
 from bodega_db.settings import Settings

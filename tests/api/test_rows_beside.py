@@ -10,7 +10,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from bodega_api import engines
-from bodega_api.media.kinds import Medium
+from bodega_api.http.media.kinds import Medium
 from bodega_db.store import ModelStore
 from bodega_model.signature.types import MOST_TOGETHER
 from conftest import Api

@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from bodega_api.body import read_body
-from bodega_api.problems import BodyError, TooManyRowsError
-from bodega_api.slicing import LONG, Parts, cut
+from bodega_api.http.problems import BodyError, TooManyRowsError
+from bodega_api.http.slicing import LONG, Parts, cut
+from bodega_api.http.strict_json import read_body
 from bodega_db.errors import InputError
 from gallery import GENTOO, MAX_ROWS, Gallery, ask, problem_of, send
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from bodega_api.answers import ModelAnswer, ProblemAnswer, VersionDetail, version_detail
 from bodega_api.choices import AliasList, alias_list
-from bodega_api.credentials import check_token
 from bodega_api.dependencies import Loaded, ModelName, Reference, Store, Used, only_parameters
+from bodega_api.http.credentials import check_token
 from bodega_api.loaded import key_of
 from bodega_api.models import get_model
 from bodega_api.orders import (

@@ -10,8 +10,8 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from bodega_api.engines import Engine
+from bodega_api.http.problems import type_and_title
 from bodega_api.loaded import LoadedVersions, LoadFailure
-from bodega_api.problems import type_and_title
 
 
 class LoadProblem(BaseModel):

@@ -18,28 +18,28 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from bodega_api import administration, choices, health, history, metrics, models, predictions
-from bodega_api.access import logged
 from bodega_api.allocator import Allocator
 from bodega_api.calls import Calls
-from bodega_api.connections import Connections, Limits
-from bodega_api.credentials import read_token
 from bodega_api.documentation import add_documentation
 from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
-from bodega_api.guesses import Guesses
-from bodega_api.hosts import Hosts
+from bodega_api.http.access_log import logged
+from bodega_api.http.connections import Connections, Limits
+from bodega_api.http.credentials import read_token
+from bodega_api.http.guesses import Guesses
+from bodega_api.http.hosts import Hosts
+from bodega_api.http.media.coding import packing
+from bodega_api.http.methods import as_get, build_routes
+from bodega_api.http.problems import ShuttingDownError, answer_error, install_problem_handlers
+from bodega_api.http.proxies import Proxies, path_of
+from bodega_api.http.traffic import PREDICT, Traffic
 from bodega_api.inspection import Inspection
 from bodega_api.loaded import LoadedVersions
-from bodega_api.media.coding import packing
-from bodega_api.methods import as_get, build_routes
-from bodega_api.problems import ShuttingDownError, answer_error, install_problem_handlers
-from bodega_api.proxies import Proxies, path_of
 from bodega_api.routing import Routes
 from bodega_api.scrubbing import Scrub
 from bodega_api.sharing import SharedArrays
 from bodega_api.siblings import Siblings
 from bodega_api.tallies import Tallies
-from bodega_api.traffic import PREDICT, Traffic
 from bodega_api.usage import Usage
 from bodega_api.warming import Warming
 

@@ -11,16 +11,16 @@ from bodega_model.validation.quick import LongWayError
 from bodega_model.validation.rows import Report, check_input, no_rows
 from msgspec import DecodeError
 
-from bodega_api.body import read_body
 from bodega_api.engines import Columns, Engine
+from bodega_api.http.media.arrow import columns_of
+from bodega_api.http.media.kinds import Medium
+from bodega_api.http.media.reading import Batches, read_batches, read_together
+from bodega_api.http.media.spool import Spool
+from bodega_api.http.problems import TooManyRowsError
+from bodega_api.http.slicing import Parts, cut
+from bodega_api.http.strict_json import read_body
 from bodega_api.loaded import LoadedVersions, key_of
-from bodega_api.media.arrow import columns_of
-from bodega_api.media.kinds import Medium
-from bodega_api.media.reading import Batches, read_batches, read_together
-from bodega_api.media.spool import Spool
-from bodega_api.problems import TooManyRowsError
 from bodega_api.routing import Route, Routes
-from bodega_api.slicing import Parts, cut
 
 Reference = tuple[str | None, str | None]  # model and version, as the query has them
 

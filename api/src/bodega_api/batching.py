@@ -13,8 +13,8 @@ from bodega_db.errors import BodegaError
 
 from bodega_api.calls import Calls
 from bodega_api.engines import MOST_ROWS, Columns, Engine
+from bodega_api.http.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
 from bodega_api.loaded import Key
-from bodega_api.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
 
 BATCH_ROWS = 1024  # of a batch in a thread: beyond, larger ones save little and make their first rows wait
 Group = tuple[str, tuple[bool, ...]]

@@ -19,8 +19,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
+from bodega_api.http.problems import MEDIA_TYPE
 from bodega_api.orders import NEEDED
-from bodega_api.problems import MEDIA_TYPE
 
 MOST_EXAMPLES = 20
 EXAMPLE_ROWS = 2

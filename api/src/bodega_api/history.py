@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from bodega_api.answers import ProblemAnswer
 from bodega_api.dependencies import ModelName, Store, only_parameters
-from bodega_api.problems import ParameterError
+from bodega_api.http.problems import ParameterError
 
 MOST_EVENTS = 500
 LARGEST_ID = 2**63 - 1

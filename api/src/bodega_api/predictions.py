@@ -24,13 +24,13 @@ from bodega_api.dependencies import (
     request_body,
 )
 from bodega_api.engines import Columns, Engine
+from bodega_api.http.media.kinds import Medium, answer_medium, body_medium
+from bodega_api.http.media.spool import IN_MEMORY, Spool
+from bodega_api.http.media.writing import Writer, start_writer
+from bodega_api.http.problems import BodyError, BodyTooLargeError, PredictionTimeoutError
+from bodega_api.http.server_timing import Laps
+from bodega_api.http.slicing import LONG
 from bodega_api.loaded import key_of
-from bodega_api.media.kinds import Medium, answer_medium, body_medium
-from bodega_api.media.spool import IN_MEMORY, Spool
-from bodega_api.media.writing import Writer, start_writer
-from bodega_api.problems import BodyError, BodyTooLargeError, PredictionTimeoutError
-from bodega_api.slicing import LONG
-from bodega_api.timing import Laps
 
 DESCRIPTION = """Predict with one version of a model.
 

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from bodega_api.batching import Waiting
 from bodega_api.fast import Asked, FastPath, Headers, Question
-from bodega_api.hosts import TARGET
+from bodega_api.http.hosts import TARGET
 from bodega_api.strict import StrictProtocol
 
 

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from bodega_api.connections import (
+from bodega_api.http.connections import (
     DRAIN_SECONDS,
     GRACE_SECONDS,
     LINGER_SECONDS,
@@ -22,7 +22,7 @@ from bodega_api.connections import (
     Connections,
     Limits,
 )
-from bodega_api.problems import CONNECTION, problem
+from bodega_api.http.problems import CONNECTION, problem
 
 # What of a request is being read.
 NOTHING, HEAD, BODY, REST = range(4)  # REST: of what a refused client still sends, and nothing of it is read

@@ -8,8 +8,8 @@ from bodega_db.records import VersionSummary
 from bodega_db.store import ModelStore
 
 from bodega_api.engines import Engine
+from bodega_api.http.problems import WarmingError
 from bodega_api.loaded import LoadedVersions, key_of
-from bodega_api.problems import WarmingError
 from bodega_api.routing import Routes
 
 log = logging.getLogger("bodega_api")

@@ -1,7 +1,7 @@
 """Every error of Bodega: plain Python, with a message that says what happened and a hint what to do next.
 
 A message never quotes the caller's data, only names of columns, models and types. The HTTP status of each
-class stands in `bodega_api.problems`.
+class stands in `bodega_api.http.problems`.
 """
 
 import linecache

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bodega_api.body import Columns, DuplicateKeys, Rows, json_type
-from bodega_api.problems import TooManyRowsError
+from bodega_api.http.problems import TooManyRowsError
+from bodega_api.http.strict_json import Columns, DuplicateKeys, Rows, json_type
 from bodega_db.errors import InputError
 
 from bodega_model.signature.columns import integer_bounds, is_timezone_aware, read_moment, turns_to_float

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, Self
 
 from bodega_db.settings import Settings
 
-from bodega_api.seldom import Seldom
+from bodega_api.http.seldom import Seldom
 
 SWEEP_SECONDS = 0.5
 GRACE_SECONDS = 10.0  # of a body, before its speed is looked at

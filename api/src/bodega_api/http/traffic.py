@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from starlette.types import Message, Scope, Send
 
-from bodega_api.problems import PROBLEM
+from bodega_api.http.problems import PROBLEM
 
 PREDICT = "/predict"
 UNKNOWN, OTHER = "unknown", "other"

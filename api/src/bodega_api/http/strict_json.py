@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bodega_api.problems import BodyError, BodyTooLargeError
-from bodega_api.slicing import Parts
+from bodega_api.http.problems import BodyError, BodyTooLargeError
+from bodega_api.http.slicing import Parts
 
 
 class DuplicateKeys(dict[str, Any]):

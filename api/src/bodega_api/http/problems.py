@@ -16,8 +16,8 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from bodega_api.methods import allowed, answer_options
-from bodega_api.seldom import Seldom
+from bodega_api.http.methods import allowed, answer_options
+from bodega_api.http.seldom import Seldom
 
 log = logging.getLogger("bodega_api")
 seldom = Seldom(log, at_most=10)

@@ -13,9 +13,9 @@ from bodega_model.signature.conformance import Contract, flat
 from bodega_model.signature.types import Output
 from pyarrow import csv
 
-from bodega_api.media.json import answer_of, around_predictions
-from bodega_api.media.kinds import Medium
-from bodega_api.media.spool import Spool
+from bodega_api.http.media.json import answer_of, around_predictions
+from bodega_api.http.media.kinds import Medium
+from bodega_api.http.media.spool import Spool
 
 Types = frozenset[type]
 NUMBERS: Types = frozenset({float, int})
