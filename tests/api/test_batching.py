@@ -10,8 +10,8 @@ import httpx2
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_api.batching import Waiting, _take
 from bodega_api.http.media.reading import ROWS_AT_ONCE
+from bodega_api.serving.batcher import Waiting, _take
 from bodega_db.store import ModelStore
 from conftest import Api
 from fitting import fit_tree

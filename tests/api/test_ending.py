@@ -32,7 +32,7 @@ def test_what_hangs_as_the_process_ends_is_answered_503(
         hangs.set()
         ends.wait(60)
 
-    monkeypatch.setattr("bodega_api.engines.Engine.predict", hang)
+    monkeypatch.setattr("bodega_api.serving.engine.Engine.predict", hang)
     api.server.config.timeout_graceful_shutdown = 1
     found: list[Any] = []
     body = {"rows": [GENTOO | {"island": "Nowhere"}]}  # not for a plan

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from bodega_api.engines import CHECKED_EVERY
 from bodega_api.http.strict_json import read_body
+from bodega_api.serving.engine import CHECKED_EVERY
 from bodega_db.store import ModelStore
 from bodega_model.signature.types import Column, Container, Kind, Output, Signature
 from bodega_model.validation.quick import ColumnsDecoder, LongWayError

@@ -9,7 +9,7 @@ from typing import Any
 
 import bodega_db.volume.folder
 import pytest
-from bodega_api.loaded import LoadedVersions
+from bodega_api.serving.model_cache import LoadedVersions
 from bodega_db.errors import ArtifactDigestError, ArtifactError
 from bodega_db.records import Version
 from bodega_db.settings import Settings

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_api import batching
-from bodega_api.batching import Waiting
-from bodega_api.engines import Engine, Ways
-from bodega_api.tallies import Tally
+from bodega_api.serving import batcher
+from bodega_api.serving.batcher import Waiting
+from bodega_api.serving.counters import Tally
+from bodega_api.serving.engine import Engine, Ways
 from bodega_model.loading.runner import Runner
 from bodega_model.plans import NoPlanError, compile_plan, gate
 from bodega_model.signature.infer import learn
@@ -295,7 +295,7 @@ def test_an_integer_beside_the_missing_one_of_another_request_stays_an_integer()
     answers: list[Future[Any]] = [Future(), Future()]
 
     together = [Waiting(row, 1, answer) for row, answer in zip(rows, answers, strict=True)]
-    batching._plan(engine, together, "predict")
+    batcher._plan(engine, together, "predict")
 
     assert engine.gaps_turn == ("n", "m", "k")
     assert [answer.result() for answer in answers] == [runner.predict(row, "predict") for row in rows]

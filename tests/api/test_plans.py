@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_api import engines
-from bodega_api.engines import CHECKED_EVERY, RESTS, Engine, Ways
-from bodega_api.tallies import Tally
+from bodega_api.serving import engine as engines
+from bodega_api.serving.counters import Tally
+from bodega_api.serving.engine import CHECKED_EVERY, RESTS, Engine, Ways
 from bodega_db.errors import PredictionError
 from bodega_db.records import Golden
 from bodega_model.loading.runner import Runner

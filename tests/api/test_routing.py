@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
-from bodega_api.routing import Routes
+from bodega_api.serving.version_router import Routes
 from bodega_db.catalog import changes as watching
 from bodega_db.catalog.changes import Choose, Tell, Watcher
 from bodega_db.errors import (

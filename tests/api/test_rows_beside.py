@@ -9,8 +9,8 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import pytest
-from bodega_api import engines
 from bodega_api.http.media.kinds import Medium
+from bodega_api.serving import engine
 from bodega_db.store import ModelStore
 from bodega_model.signature.types import MOST_TOGETHER
 from conftest import Api
@@ -105,7 +105,7 @@ def test_a_fault_in_a_later_batch_is_told_by_its_row(
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """No comparison of plan and model, and of rows alone and together, ends in time: the machine is busy."""
-    monkeypatch.setattr(engines, "PLAN_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "PLAN_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("in_a_hurry")

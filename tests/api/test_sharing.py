@@ -16,10 +16,10 @@ import numpy as np
 import psutil
 import pytest
 from bodega_api.allocator import Allocator
-from bodega_api.engines import Engine
+from bodega_api.serving.counters import Tally
+from bodega_api.serving.engine import Engine
 from bodega_api.sharing import Pages, SharedArrays, Span, find_spans, make_pages
 from bodega_api.siblings import Siblings
-from bodega_api.tallies import Tally
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
 from bodega_db.volume.files import SEALS

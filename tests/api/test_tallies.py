@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from bodega_api.tallies import MOST_VERSIONS, OTHERS, Histogram, Tallies
+from bodega_api.serving.counters import MOST_VERSIONS, OTHERS, Histogram, Tallies
 from bodega_db.store import ModelStore
 from conftest import Api
 from gallery import GENTOO, ask, enter, penguins

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bodega_api.loaded import LoadedVersions, key_of
+from bodega_api.serving.model_cache import LoadedVersions, key_of
 from bodega_db.errors import CatalogUnavailableError
 from bodega_db.store import ModelStore
 from conftest import Api
@@ -140,7 +140,7 @@ def test_a_version_that_cannot_be_loaded_takes_over_with_its_error(
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a test time to come between the start and the first load."""
-    monkeypatch.setattr("bodega_api.warming.LOOK_SECONDS", 2.0)
+    monkeypatch.setattr("bodega_api.serving.preload.LOOK_SECONDS", 2.0)
 
 
 @pytest.mark.usefixtures("unhurried")

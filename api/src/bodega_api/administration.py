@@ -17,7 +17,6 @@ from bodega_api.answers import ModelAnswer, ProblemAnswer, VersionDetail, versio
 from bodega_api.choices import AliasList, alias_list
 from bodega_api.dependencies import Loaded, ModelName, Reference, Store, Used, only_parameters
 from bodega_api.http.credentials import check_token
-from bodega_api.loaded import key_of
 from bodega_api.models import get_model
 from bodega_api.orders import (
     NEEDED,
@@ -35,6 +34,7 @@ from bodega_api.orders import (
     ordered,
     recorded,
 )
+from bodega_api.serving.model_cache import key_of
 
 CONNECTIONS = 2  # of the role that may write, which has ten: people write one at a time, and over several copies
 VERSION = "/models/{name}/versions/{number}"

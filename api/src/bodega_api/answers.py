@@ -9,9 +9,9 @@ from bodega_db.search.fields import Fields
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from bodega_api.engines import Engine
 from bodega_api.http.problems import type_and_title
-from bodega_api.loaded import LoadedVersions, LoadFailure
+from bodega_api.serving.engine import Engine
+from bodega_api.serving.model_cache import LoadedVersions, LoadFailure
 
 
 class LoadProblem(BaseModel):

@@ -19,9 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from bodega_api import administration, choices, health, history, metrics, models, predictions
 from bodega_api.allocator import Allocator
-from bodega_api.calls import Calls
 from bodega_api.documentation import add_documentation
-from bodega_api.engines import Engine
 from bodega_api.fast import FastPath
 from bodega_api.http.access_log import logged
 from bodega_api.http.connections import Connections, Limits
@@ -33,15 +31,17 @@ from bodega_api.http.methods import as_get, build_routes
 from bodega_api.http.problems import ShuttingDownError, answer_error, install_problem_handlers
 from bodega_api.http.proxies import Proxies, path_of
 from bodega_api.http.traffic import PREDICT, Traffic
-from bodega_api.inspection import Inspection
-from bodega_api.loaded import LoadedVersions
-from bodega_api.routing import Routes
-from bodega_api.scrubbing import Scrub
+from bodega_api.serving.counters import Tallies
+from bodega_api.serving.engine import Engine
+from bodega_api.serving.executor import Calls
+from bodega_api.serving.inspection import Inspection
+from bodega_api.serving.model_cache import LoadedVersions
+from bodega_api.serving.preload import Warming
+from bodega_api.serving.scrubber import Scrub
+from bodega_api.serving.usage import Usage
+from bodega_api.serving.version_router import Routes
 from bodega_api.sharing import SharedArrays
 from bodega_api.siblings import Siblings
-from bodega_api.tallies import Tallies
-from bodega_api.usage import Usage
-from bodega_api.warming import Warming
 
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
 CATALOG_SECONDS = 3

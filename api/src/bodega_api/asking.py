@@ -11,7 +11,6 @@ from bodega_model.validation.quick import LongWayError
 from bodega_model.validation.rows import Report, check_input, no_rows
 from msgspec import DecodeError
 
-from bodega_api.engines import Columns, Engine
 from bodega_api.http.media.arrow import columns_of
 from bodega_api.http.media.kinds import Medium
 from bodega_api.http.media.reading import Batches, read_batches, read_together
@@ -19,8 +18,9 @@ from bodega_api.http.media.spool import Spool
 from bodega_api.http.problems import TooManyRowsError
 from bodega_api.http.slicing import Parts, cut
 from bodega_api.http.strict_json import read_body
-from bodega_api.loaded import LoadedVersions, key_of
-from bodega_api.routing import Route, Routes
+from bodega_api.serving.engine import Columns, Engine
+from bodega_api.serving.model_cache import LoadedVersions, key_of
+from bodega_api.serving.version_router import Route, Routes
 
 Reference = tuple[str | None, str | None]  # model and version, as the query has them
 

@@ -15,17 +15,17 @@ from bodega_model.validation.rows import shown
 from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 
-from bodega_api.calls import Calls
-from bodega_api.engines import Engine
 from bodega_api.http.media.coding import unpacked
 from bodega_api.http.media.kinds import Medium, body_medium
 from bodega_api.http.problems import BodyError, BodyTooLargeError, MediaTypeError, ParameterError
 from bodega_api.http.strict_json import collect_body
-from bodega_api.inspection import Inspection
-from bodega_api.loaded import LoadedVersions
-from bodega_api.routing import Routes
-from bodega_api.usage import Usage
-from bodega_api.warming import Warming
+from bodega_api.serving.engine import Engine
+from bodega_api.serving.executor import Calls
+from bodega_api.serving.inspection import Inspection
+from bodega_api.serving.model_cache import LoadedVersions
+from bodega_api.serving.preload import Warming
+from bodega_api.serving.usage import Usage
+from bodega_api.serving.version_router import Routes
 
 
 async def get_store(request: Request) -> ModelStore:

@@ -24,14 +24,14 @@ from fastapi import FastAPI
 from msgspec import DecodeError
 from starlette.types import Message, Receive, Scope, Send
 
-from bodega_api.batching import Lane
-from bodega_api.calls import Calls
-from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.http.hosts import Hosts
 from bodega_api.http.media.json import around_predictions
-from bodega_api.loaded import Key, LoadedVersions, key_of
 from bodega_api.predictions import FOUND_ERROR, freshness
-from bodega_api.routing import Choice, Heard, Recalled, Routes, choice_of
+from bodega_api.serving.batcher import Lane
+from bodega_api.serving.engine import MOST_ROWS, Columns, Engine
+from bodega_api.serving.executor import Calls
+from bodega_api.serving.model_cache import Key, LoadedVersions, key_of
+from bodega_api.serving.version_router import Choice, Heard, Recalled, Routes, choice_of
 
 log = logging.getLogger(__name__)
 MOST_BODY_BYTES = 64 * 1024

@@ -10,15 +10,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bodega_api.calls import Calls
 from bodega_api.dependencies import only_parameters
-from bodega_api.engines import Engine
 from bodega_api.http.traffic import ANSWERED, Traffic
-from bodega_api.loaded import LoadedVersions
-from bodega_api.routing import Routes
-from bodega_api.scrubbing import Scrub
+from bodega_api.serving.counters import Tallies
+from bodega_api.serving.engine import Engine
+from bodega_api.serving.executor import Calls
+from bodega_api.serving.model_cache import LoadedVersions
+from bodega_api.serving.scrubber import Scrub
+from bodega_api.serving.version_router import Routes
 from bodega_api.siblings import Siblings, write_in_memory
-from bodega_api.tallies import Tallies
 
 SILENT_SECONDS = 10.0  # five times as long as the catalog is asked at the latest
 # The label of a library, and its distribution.

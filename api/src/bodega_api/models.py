@@ -16,7 +16,7 @@ from bodega_api.answers import (
     version_detail,
 )
 from bodega_api.dependencies import Loaded, Store, only_parameters
-from bodega_api.loaded import key_of
+from bodega_api.serving.model_cache import key_of
 
 MOST_PER_PAGE = 500
 LARGEST_NUMBER = 2**31 - 1

@@ -23,14 +23,14 @@ from bodega_api.dependencies import (
     reading,
     request_body,
 )
-from bodega_api.engines import Columns, Engine
 from bodega_api.http.media.kinds import Medium, answer_medium, body_medium
 from bodega_api.http.media.spool import IN_MEMORY, Spool
 from bodega_api.http.media.writing import Writer, start_writer
 from bodega_api.http.problems import BodyError, BodyTooLargeError, PredictionTimeoutError
 from bodega_api.http.server_timing import Laps
 from bodega_api.http.slicing import LONG
-from bodega_api.loaded import key_of
+from bodega_api.serving.engine import Columns, Engine
+from bodega_api.serving.model_cache import key_of
 
 DESCRIPTION = """Predict with one version of a model.
 

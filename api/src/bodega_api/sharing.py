@@ -28,7 +28,7 @@ from bodega_db.records import VersionSummary
 from bodega_db.volume.files import SEALS, seal
 
 from bodega_api.allocator import LARGE, own_mapping
-from bodega_api.engines import Engine
+from bodega_api.serving.engine import Engine
 from bodega_api.siblings import Siblings
 
 log = logging.getLogger("bodega_api")

@@ -13,8 +13,8 @@ from bodega_db.errors import ArtifactError, ArtifactMissingError, BodegaError
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
 
-from bodega_api.engines import Engine
-from bodega_api.loaded import LoadedVersions
+from bodega_api.serving.engine import Engine
+from bodega_api.serving.model_cache import LoadedVersions
 
 log = logging.getLogger("bodega_api")
 

@@ -16,7 +16,7 @@ from bodega_db.records import Changes, Resolution, Version
 from bodega_db.reference import ByNumber, Default, Production, Selector, parse_selector
 from bodega_db.store import ModelStore
 
-from bodega_api.loaded import key_of
+from bodega_api.serving.model_cache import key_of
 
 log = logging.getLogger(__name__)
 CAPACITY = 1000  # choices; each holds what the catalog knows of a version, and all may have to be made again at once

@@ -7,10 +7,10 @@ from bodega_db.errors import BodegaError, CatalogUnavailableError
 from bodega_db.records import VersionSummary
 from bodega_db.store import ModelStore
 
-from bodega_api.engines import Engine
 from bodega_api.http.problems import WarmingError
-from bodega_api.loaded import LoadedVersions, key_of
-from bodega_api.routing import Routes
+from bodega_api.serving.engine import Engine
+from bodega_api.serving.model_cache import LoadedVersions, key_of
+from bodega_api.serving.version_router import Routes
 
 log = logging.getLogger("bodega_api")
 LOOK_SECONDS = 0.2  # how often it looks whether the catalog changed, in memory

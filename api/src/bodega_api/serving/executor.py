@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from bodega_db.errors import PredictionError
 
 from bodega_api.http.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
-from bodega_api.loaded import Key
+from bodega_api.serving.model_cache import Key
 
 T = TypeVar("T")
 AT_ONCE = max(8, 2 * (os.cpu_count() or 1))

@@ -20,8 +20,8 @@ from bodega_model.plans.odd_rows import turns
 from bodega_model.signature.types import Signature
 from bodega_model.validation.quick import ColumnsDecoder
 
-from bodega_api.calls import start_thread
-from bodega_api.tallies import Tally
+from bodega_api.serving.counters import Tally
+from bodega_api.serving.executor import start_thread
 
 log = logging.getLogger(__name__)
 CHECKED_EVERY = 1000

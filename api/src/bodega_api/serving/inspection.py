@@ -12,7 +12,7 @@ from bodega_db.errors import BodegaError
 from bodega_db.maintenance.behind import describe
 from bodega_db.store import ModelStore
 
-from bodega_api.routing import Routes
+from bodega_api.serving.version_router import Routes
 
 log = logging.getLogger("bodega_api")
 LOOK_SECONDS = 0.1  # how often it looks whether the catalog changed, in memory

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 from bodega_db.errors import BodegaError
 
-from bodega_api.calls import Calls
-from bodega_api.engines import MOST_ROWS, Columns, Engine
 from bodega_api.http.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
-from bodega_api.loaded import Key
+from bodega_api.serving.engine import MOST_ROWS, Columns, Engine
+from bodega_api.serving.executor import Calls
+from bodega_api.serving.model_cache import Key
 
 BATCH_ROWS = 1024  # of a batch in a thread: beyond, larger ones save little and make their first rows wait
 Group = tuple[str, tuple[bool, ...]]
