@@ -132,7 +132,7 @@ def running_api(settings: Settings) -> Iterator[Api]:
     httpx2 = pytest.importorskip("httpx2")
     uvicorn = pytest.importorskip("uvicorn")
     from bodega_api.app import create_app
-    from bodega_api.protocol import PredictionProtocol
+    from bodega_api.fastpath.uvicorn_protocol import PredictionProtocol
 
     app = create_app(settings)
     # The thread must not touch the signals, and nobody waits for its log.

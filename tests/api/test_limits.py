@@ -96,7 +96,7 @@ def test_the_limit_of_a_head_is_exact(start_api: Callable[..., Api], piece: int)
 
 def test_half_a_request_is_ended_in_time(start_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:
     """A head, or a body that comes too slowly, is answered 408; a connection without any request ends without a word."""
-    monkeypatch.setattr("bodega_api.strict.GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("bodega_api.fastpath.framing.GRACE_SECONDS", 1.0)
     api = start_api(header_seconds=1, keep_alive_seconds=2, min_body_bytes_per_second=100)
     sent = {
         b"G": (408, "request-timeout"),
@@ -128,7 +128,7 @@ def test_a_body_that_is_fast_enough_may_take_long(
     start_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its speed is what counts, not its time; and a request that is computed meanwhile is none that comes slowly."""
-    monkeypatch.setattr("bodega_api.strict.GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("bodega_api.fastpath.framing.GRACE_SECONDS", 0.5)
     api = start_api(header_seconds=1, keep_alive_seconds=1, min_body_bytes_per_second=100)
 
     with connected(api) as connection:

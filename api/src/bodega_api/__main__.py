@@ -71,8 +71,8 @@ def _serve(app: "FastAPI", settings: Settings) -> int:
     import uvicorn
 
     from bodega_api.app import import_libraries
+    from bodega_api.fastpath.uvicorn_protocol import PredictionProtocol
     from bodega_api.http.connections import raise_descriptor_limit
-    from bodega_api.protocol import PredictionProtocol
 
     config = uvicorn.Config(
         app,

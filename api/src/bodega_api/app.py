@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from bodega_api import administration, choices, health, history, metrics, models, predictions
 from bodega_api.allocator import Allocator
 from bodega_api.documentation import add_documentation
-from bodega_api.fast import FastPath
+from bodega_api.fastpath.fast_path import FastPath
 from bodega_api.http.access_log import logged
 from bodega_api.http.connections import Connections, Limits
 from bodega_api.http.credentials import read_token

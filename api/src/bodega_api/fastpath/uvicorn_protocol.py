@@ -14,10 +14,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from bodega_api.fast import Asked, FastPath, Headers, Question
+from bodega_api.fastpath.fast_path import Asked, FastPath, Headers, Question
+from bodega_api.fastpath.framing import StrictProtocol
 from bodega_api.http.hosts import TARGET
 from bodega_api.serving.batcher import Waiting
-from bodega_api.strict import StrictProtocol
 
 
 @lru_cache(maxsize=64)
