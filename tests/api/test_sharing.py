@@ -15,11 +15,11 @@ import httpx2
 import numpy as np
 import psutil
 import pytest
-from bodega_api.allocator import Allocator
 from bodega_api.serving.counters import Tally
 from bodega_api.serving.engine import Engine
-from bodega_api.sharing import Pages, SharedArrays, Span, find_spans, make_pages
-from bodega_api.siblings import Siblings
+from bodega_api.workers.ipc import Siblings
+from bodega_api.workers.malloc import Allocator
+from bodega_api.workers.shared_arrays import Pages, SharedArrays, Span, find_spans, make_pages
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
 from bodega_db.volume.files import SEALS

@@ -17,8 +17,8 @@ import httpx2
 import pandas as pd
 import psutil
 import pytest
-from bodega_api.listening import open_listeners
-from bodega_api.supervisor import check_workers
+from bodega_api.workers.sockets import open_listeners
+from bodega_api.workers.supervisor import check_workers
 from bodega_db.errors import SettingsError
 from bodega_db.store import ModelStore
 from gallery import GENTOO, enter, penguins, weaker_penguins
@@ -135,7 +135,7 @@ def supervised(work: str) -> "Iterator[subprocess.Popen[bytes]]":
     """Supervise two workers that do something else than serve, in a process of its own."""
     script = f"""
 import os, signal, sys, time
-from bodega_api.supervisor import Supervisor
+from bodega_api.workers.supervisor import Supervisor
 def work(number, line):
 {textwrap.indent(work, "    ")}
 sys.exit(Supervisor(work, 2, grace=1, before_end=lambda: None).run())

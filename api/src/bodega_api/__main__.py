@@ -13,7 +13,7 @@ from bodega_db.errors import BodegaError
 from bodega_db.settings import Settings
 from bodega_model.loading.sandbox import shared_rehearsal
 
-from bodega_api.supervisor import CANNOT_START, check_workers, supervise
+from bodega_api.workers.supervisor import CANNOT_START, check_workers, supervise
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -18,7 +18,6 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from bodega_api import administration, choices, health, history, metrics, models, predictions
-from bodega_api.allocator import Allocator
 from bodega_api.documentation import add_documentation
 from bodega_api.fastpath.fast_path import FastPath
 from bodega_api.http.access_log import logged
@@ -40,8 +39,9 @@ from bodega_api.serving.preload import Warming
 from bodega_api.serving.scrubber import Scrub
 from bodega_api.serving.usage import Usage
 from bodega_api.serving.version_router import Routes
-from bodega_api.sharing import SharedArrays
-from bodega_api.siblings import Siblings
+from bodega_api.workers.ipc import Siblings
+from bodega_api.workers.malloc import Allocator
+from bodega_api.workers.shared_arrays import SharedArrays
 
 # The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
 CATALOG_SECONDS = 3

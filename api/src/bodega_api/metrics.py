@@ -18,7 +18,7 @@ from bodega_api.serving.executor import Calls
 from bodega_api.serving.model_cache import LoadedVersions
 from bodega_api.serving.scrubber import Scrub
 from bodega_api.serving.version_router import Routes
-from bodega_api.siblings import Siblings, write_in_memory
+from bodega_api.workers.ipc import Siblings, write_in_memory
 
 SILENT_SECONDS = 10.0  # five times as long as the catalog is asked at the latest
 # The label of a library, and its distribution.

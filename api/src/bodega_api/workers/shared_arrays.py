@@ -27,9 +27,9 @@ import numpy.typing as npt
 from bodega_db.records import VersionSummary
 from bodega_db.volume.files import SEALS, seal
 
-from bodega_api.allocator import LARGE, own_mapping
 from bodega_api.serving.engine import Engine
-from bodega_api.siblings import Siblings
+from bodega_api.workers.ipc import Siblings
+from bodega_api.workers.malloc import LARGE, own_mapping
 
 log = logging.getLogger("bodega_api")
 LEAST_FILE = 1024**2  # bytes of an artifact whose arrays are looked at

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bodega_db.errors import SettingsError
 
-from bodega_api.allocator import is_glibc
-from bodega_api.listening import open_listeners
-from bodega_api.siblings import LONGEST, Siblings
+from bodega_api.workers.ipc import LONGEST, Siblings
+from bodega_api.workers.malloc import is_glibc
+from bodega_api.workers.sockets import open_listeners
 
 if TYPE_CHECKING:
     from uvicorn import Config
