@@ -45,7 +45,7 @@ def edit(path: Path, old: str, new: str) -> None:
 def test_the_api_starts_again_with_what_was_saved(watched: Deployment) -> None:
     """A change of the API's code is answered by the running container within seconds, without a build."""
     before = watched.containers("api")[0]["State"]["StartedAt"]
-    edit(watched.folder / "api/src/bodega_api/health.py", '"alive"', '"alive and edited"')
+    edit(watched.folder / "api/src/bodega_api/routes/health.py", '"alive"', '"alive and edited"')
 
     def edited() -> bool:
         try:

@@ -17,8 +17,6 @@ from bodega_model.plans.compiling import import_families
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from bodega_api import administration, choices, health, history, metrics, models, predictions
-from bodega_api.documentation import add_documentation
 from bodega_api.fastpath.fast_path import FastPath
 from bodega_api.http.access_log import logged
 from bodega_api.http.connections import Connections, Limits
@@ -30,6 +28,8 @@ from bodega_api.http.methods import as_get, build_routes
 from bodega_api.http.problems import ShuttingDownError, answer_error, install_problem_handlers
 from bodega_api.http.proxies import Proxies, path_of
 from bodega_api.http.traffic import PREDICT, Traffic
+from bodega_api.routes import admin, health, history, metrics, models, predict, resolve
+from bodega_api.routes.docs import add_documentation
 from bodega_api.serving.counters import Tallies
 from bodega_api.serving.engine import Engine
 from bodega_api.serving.executor import Calls
@@ -127,7 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
     hosts = Hosts.of(settings)
     token = None if settings.admin_token_file is None else read_token(settings.admin_token_file)
     store = ModelStore.connect(settings, patience=CATALOG_SECONDS)
-    writing_store = store if token is None else administration.connect_writing(settings, store, CATALOG_SECONDS)
+    writing_store = store if token is None else admin.connect_writing(settings, store, CATALOG_SECONDS)
     tallies, traffic, usage = Tallies(), Traffic(), Usage(store)
     allocator, siblings = Allocator(), Siblings()
     shared, calls = SharedArrays(siblings), Calls(settings.predict_seconds, settings.max_waiting)
@@ -201,11 +201,11 @@ def create_app(settings: Settings) -> FastAPI:
         long_bodies=asyncio.Semaphore(1),  # more at once would only take the lock of the interpreter from each other
     )
     app.state.metrics = metrics.make_registry(metrics.Parts(routes, loaded, tallies, traffic, calls, scrub), siblings)
-    for module in (health, metrics, models, history, choices, predictions):
+    for module in (health, metrics, models, history, resolve, predict):
         app.include_router(module.router)
     if token is not None:
         _put_in_state(app, token=token, guesses=Guesses(settings.workers), writing_store=writing_store)
-        app.include_router(administration.router)
+        app.include_router(admin.router)
     app.hosts, app.traffic, app.proxies = hosts, traffic, Proxies(app.answer, settings)
     app.fast_path = FastPath(app, hosts, app.proxies.prefix or "")
     add_documentation(app, store)

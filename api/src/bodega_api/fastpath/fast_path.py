@@ -26,7 +26,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from bodega_api.http.hosts import Hosts
 from bodega_api.http.media.json import around_predictions
-from bodega_api.predictions import FOUND_ERROR, freshness
+from bodega_api.routes.predict import FOUND_ERROR, freshness
 from bodega_api.serving.batcher import Lane
 from bodega_api.serving.engine import MOST_ROWS, Columns, Engine
 from bodega_api.serving.executor import Calls

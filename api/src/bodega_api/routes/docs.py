@@ -20,7 +20,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from bodega_api.http.problems import MEDIA_TYPE
-from bodega_api.orders import NEEDED
+from bodega_api.routes.admin_requests import NEEDED
 
 MOST_EXAMPLES = 20
 EXAMPLE_ROWS = 2

@@ -11,9 +11,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from bodega_api.answers import PredictionAnswer, PredictionColumns, PredictionRows, ProblemAnswer
-from bodega_api.asking import Asked, Document, Table, understand_document, understand_table
-from bodega_api.dependencies import (
+from bodega_api.http.media.kinds import Medium, answer_medium, body_medium
+from bodega_api.http.media.spool import IN_MEMORY, Spool
+from bodega_api.http.media.writing import Writer, start_writer
+from bodega_api.http.problems import BodyError, BodyTooLargeError, PredictionTimeoutError
+from bodega_api.http.server_timing import Laps
+from bodega_api.http.slicing import LONG
+from bodega_api.routes.dependencies import (
     AppSettings,
     Choices,
     Loaded,
@@ -23,12 +27,8 @@ from bodega_api.dependencies import (
     reading,
     request_body,
 )
-from bodega_api.http.media.kinds import Medium, answer_medium, body_medium
-from bodega_api.http.media.spool import IN_MEMORY, Spool
-from bodega_api.http.media.writing import Writer, start_writer
-from bodega_api.http.problems import BodyError, BodyTooLargeError, PredictionTimeoutError
-from bodega_api.http.server_timing import Laps
-from bodega_api.http.slicing import LONG
+from bodega_api.routes.prediction_request import Asked, Document, Table, understand_document, understand_table
+from bodega_api.routes.responses import PredictionAnswer, PredictionColumns, PredictionRows, ProblemAnswer
 from bodega_api.serving.engine import Columns, Engine
 from bodega_api.serving.model_cache import key_of
 

@@ -13,12 +13,8 @@ from bodega_db.store import ModelStore
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 
-from bodega_api.answers import ModelAnswer, ProblemAnswer, VersionDetail, version_detail
-from bodega_api.choices import AliasList, alias_list
-from bodega_api.dependencies import Loaded, ModelName, Reference, Store, Used, only_parameters
 from bodega_api.http.credentials import check_token
-from bodega_api.models import get_model
-from bodega_api.orders import (
+from bodega_api.routes.admin_requests import (
     NEEDED,
     Actor,
     AliasTarget,
@@ -34,6 +30,10 @@ from bodega_api.orders import (
     ordered,
     recorded,
 )
+from bodega_api.routes.dependencies import Loaded, ModelName, Reference, Store, Used, only_parameters
+from bodega_api.routes.models import get_model
+from bodega_api.routes.resolve import AliasList, alias_list
+from bodega_api.routes.responses import ModelAnswer, ProblemAnswer, VersionDetail, version_detail
 from bodega_api.serving.model_cache import key_of
 
 CONNECTIONS = 2  # of the role that may write, which has ten: people write one at a time, and over several copies

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Depends
 
-from bodega_api.answers import HealthAnswer, ProblemAnswer
-from bodega_api.dependencies import Choices, Inspected, Loaded, ModelCalls, Store, Warm, only_parameters
+from bodega_api.routes.dependencies import Choices, Inspected, Loaded, ModelCalls, Store, Warm, only_parameters
+from bodega_api.routes.responses import HealthAnswer, ProblemAnswer
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 

@@ -9,9 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from bodega_api.dependencies import AppSettings, request_body
 from bodega_api.http.problems import BodyError, BodyTooLargeError
 from bodega_api.http.strict_json import DuplicateKeys, json_type, parse_json
+from bodega_api.routes.dependencies import AppSettings, request_body
 
 WRITER = "admin token"
 LONGEST_ACTOR = 200

@@ -9,9 +9,9 @@ from bodega_db.records import Event, Holder
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from bodega_api.answers import ProblemAnswer
-from bodega_api.dependencies import ModelName, Store, only_parameters
 from bodega_api.http.problems import ParameterError
+from bodega_api.routes.dependencies import ModelName, Store, only_parameters
+from bodega_api.routes.responses import ProblemAnswer
 
 MOST_EVENTS = 500
 LARGEST_ID = 2**63 - 1

@@ -5,7 +5,8 @@ from typing import Annotated
 from bodega_db.search.fields import read_fields
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from bodega_api.answers import (
+from bodega_api.routes.dependencies import Loaded, Store, only_parameters
+from bodega_api.routes.responses import (
     ModelAnswer,
     ProblemAnswer,
     VersionDetail,
@@ -15,7 +16,6 @@ from bodega_api.answers import (
     version_answer,
     version_detail,
 )
-from bodega_api.dependencies import Loaded, Store, only_parameters
 from bodega_api.serving.model_cache import key_of
 
 MOST_PER_PAGE = 500
