@@ -162,7 +162,7 @@ def test_whatever_an_estimator_does_its_registration_ends_in_a_reason(
     except BaseException:
         return
 
-    parameters = pytest.importorskip("bodega.parameters")
+    parameters = pytest.importorskip("bodega.capture.parameters")
     with pytest.raises(BodegaError) as refusal:
         store.register(model, "odd", example=X, params=parameters.read_parameters(model))
 

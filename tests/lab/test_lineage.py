@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega.fingerprints import fingerprint
-from bodega.lineage import capture_lineage
+from bodega.capture.fingerprints import fingerprint
+from bodega.capture.lineage import capture_lineage
 from bodega_db.errors import InvalidMetadataError
 from scipy import sparse
 
@@ -157,7 +157,9 @@ def test_a_console_is_no_notebook(tmp_path: Path, in_notebook: Any) -> None:
 def test_a_script_names_itself_also_below_a_notebook(tmp_path: Path) -> None:
     """A script that a notebook starts is recorded as the script, and not as the notebook whose variable it inherits."""
     script = tmp_path / "train.py"
-    script.write_text("import json; from bodega.lineage import capture_lineage; print(json.dumps(capture_lineage()))")
+    script.write_text(
+        "import json; from bodega.capture.lineage import capture_lineage; print(json.dumps(capture_lineage()))"
+    )
     done = subprocess.run(
         [sys.executable, "train.py"],
         cwd=tmp_path,

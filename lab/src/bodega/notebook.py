@@ -10,11 +10,11 @@ from bodega_db.records import Resolution, Version
 from bodega_model.signature.types import MOST_TOGETHER
 
 from bodega import frames
+from bodega.capture.fingerprints import fingerprint
+from bodega.capture.lineage import capture_lineage
+from bodega.capture.parameters import read_parameters
 from bodega.comparisons import Comparison
 from bodega.connections import current
-from bodega.fingerprints import fingerprint
-from bodega.lineage import capture_lineage
-from bodega.parameters import read_parameters
 from bodega.receipts import Receipt
 
 LOOKS_AT_OTHER_ROWS = (
