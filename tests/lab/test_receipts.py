@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import searches
-from bodega.receipts import Receipt, curl_command
+from bodega.display.receipts import Receipt, curl_command
 from bodega_db.settings import Settings
 from conftest import Api
 from fitting import Fitted

@@ -385,7 +385,7 @@ def test_a_reload_keeps_the_connection(lab: ModuleType, fitted: Fitted) -> None:
     """What %autoreload does to changed modules does not forget the connection."""
     lab.register(fitted.model, "penguins", example=fitted.X)
     before = importlib.import_module("bodega.connections").current()
-    for name in ("bodega.connections", "bodega.receipts", "bodega.notebook", "bodega"):
+    for name in ("bodega.connections", "bodega.display.receipts", "bodega.notebook", "bodega"):
         importlib.reload(sys.modules[name])
 
     assert importlib.import_module("bodega.connections").current() is before

@@ -60,8 +60,10 @@ def test_the_api_starts_again_with_what_was_saved(watched: Deployment) -> None:
 
 def test_a_new_kernel_has_what_was_saved(watched: Deployment) -> None:
     """A change of the notebook's verbs is there for the next kernel of the lab."""
-    edit(watched.folder / "lab/src/bodega/answers.py", '"""', '"""Edited. ')
-    said = watched.execute("lab", "python", "-c", "import bodega.answers; print(bodega.answers.__doc__)")
+    edit(watched.folder / "lab/src/bodega/display/as_json.py", '"""', '"""Edited. ')
+    said = watched.execute(
+        "lab", "python", "-c", "import bodega.display.as_json; print(bodega.display.as_json.__doc__)"
+    )
 
     assert said.startswith("Edited. ")
 

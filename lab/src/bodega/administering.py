@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from bodega import frames
 from bodega.connections import current
+from bodega.display import frames
 
 
 def delete(reference: str, *, reason: str) -> None:

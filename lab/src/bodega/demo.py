@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from bodega.catalogs import find_stack
+from bodega.display.receipts import curl_command
 from bodega.execution import start_notebook
 from bodega.homes import Home
-from bodega.receipts import curl_command
 from bodega.stack import Stack, run_stack, settings_of
 
 NOTEBOOK = "01_penguins.ipynb"

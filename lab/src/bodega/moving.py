@@ -9,7 +9,7 @@ from bodega_db.records import Holder, Version
 from bodega_db.store import ModelStore
 
 from bodega.connections import current
-from bodega.receipts import Receipt
+from bodega.display.receipts import Receipt
 
 
 def promote(reference: str, *, reason: str | None = None, force: bool = False) -> Receipt:

@@ -9,13 +9,13 @@ from bodega_db.errors import InvalidReferenceError
 from bodega_db.records import Resolution, Version
 from bodega_model.signature.types import MOST_TOGETHER
 
-from bodega import frames
 from bodega.capture.fingerprints import fingerprint
 from bodega.capture.lineage import capture_lineage
 from bodega.capture.parameters import read_parameters
-from bodega.comparisons import Comparison
 from bodega.connections import current
-from bodega.receipts import Receipt
+from bodega.display import frames
+from bodega.display.comparisons import Comparison
+from bodega.display.receipts import Receipt
 
 LOOKS_AT_OTHER_ROWS = (
     "{} answers a row otherwise when other rows are asked with it: alone, fewer or in another order the example's rows "

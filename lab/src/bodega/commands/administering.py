@@ -44,7 +44,7 @@ def prune(
 
 
 def _write_gone(gone: "list[VersionSummary]", told: str) -> None:
-    from bodega.answers import timestamp
+    from bodega.display.as_json import timestamp
 
     rows = [(v.number, v.status.value, day(timestamp(v.created_at)), v.created_by, v.note) for v in gone]
     if rows:

@@ -10,7 +10,7 @@ import typer
 from bodega_db.errors import BodegaError
 
 from bodega.commands.queries import AsJson, opened_store, write_json, write_table
-from bodega.progress import shown_progress
+from bodega.display.progress import shown_progress
 
 if TYPE_CHECKING:
     from bodega_db.maintenance.fsck import Report

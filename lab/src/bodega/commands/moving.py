@@ -126,7 +126,7 @@ def as_of(
     as_json: AsJson = False,
 ) -> None:
     """Tell which version was in production at a moment, since when, who put it there, and why."""
-    from bodega.answers import timestamp
+    from bodega.display.as_json import timestamp
     from bodega.moving import read_moment
 
     with opened_store() as (store, _):
@@ -155,7 +155,7 @@ def _name_and_value(text: str) -> tuple[str, str]:
 
 
 def _tell(version: "Version", as_json: bool) -> None:
-    from bodega.answers import version_detail
+    from bodega.display.as_json import version_detail
 
     if as_json:
         write_json(version_detail(version))

@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 def models(as_json: AsJson = False) -> None:
     """List the models."""
-    from bodega.answers import model_answer
+    from bodega.display.as_json import model_answer
 
     with opened_store() as (store, _):
         answers = [model_answer(model) for model in store.models()]
@@ -66,7 +66,7 @@ def versions(
     """List the versions of a model, newest first, or those that a search finds."""
     from bodega_db.search.fields import read_fields
 
-    from bodega.answers import version_answer
+    from bodega.display.as_json import version_answer
 
     chosen = read_fields(fields) if fields is not None else None
     with opened_store() as (store, _):
@@ -119,7 +119,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """Tell what happened to a model, newest first: when, what, who and why."""
-    from bodega.answers import event_answer
+    from bodega.display.as_json import event_answer
 
     with opened_store() as (store, _):
         events = [event_answer(event) for event in store.history(name)]
@@ -154,8 +154,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show everything that is known about a version."""
-    from bodega.answers import version_detail
-    from bodega.receipts import Receipt
+    from bodega.display.as_json import version_detail
+    from bodega.display.receipts import Receipt
 
     with opened_store() as (store, settings):
         version = store.find(reference)
@@ -175,7 +175,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Compare two versions, and tell whether callers of the first can call the second."""
-    from bodega.comparisons import Comparison
+    from bodega.display.comparisons import Comparison
 
     with opened_store() as (store, _):
         difference = store.diff(before, after)
@@ -212,7 +212,7 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], if_empty:
     from rich.table import Table
     from rich.text import Text
 
-    from bodega.receipts import printable
+    from bodega.display.receipts import printable
 
     if not rows:
         typer.echo(if_empty)

@@ -8,7 +8,7 @@ from typing import Any
 from bodega_db.catalog.diff import Difference
 from bodega_model.signature.differences import Change, Grade
 
-from bodega.receipts import printable, size
+from bodega.display.receipts import printable, size
 
 VERDICTS = {
     Grade.SAME: "Callers of {before} can call {after}: it takes and answers the same.",
