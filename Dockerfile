@@ -93,7 +93,7 @@ RUN mkdir -m 1777 /environments
 USER bodega
 COPY --from=uv /uv /usr/local/bin/uv
 COPY --from=build-lab /opt/bodega /opt/bodega
-# What a person installs goes into an environment of the container's own, which lies over the image's (bodega.container).
+# What a person installs goes into an environment of the container's own, which lies over the image's (bodega.local.container).
 ENV BODEGA_MODELS=/models \
     HOME=/home/bodega \
     VIRTUAL_ENV=/environments/lab \
@@ -102,7 +102,7 @@ ENV BODEGA_MODELS=/models \
 WORKDIR /notebooks
 EXPOSE 8888
 # By its whole name: the first `python` on PATH may be that of an environment that is about to be made anew.
-CMD ["/opt/bodega/bin/python", "-m", "bodega.container"]
+CMD ["/opt/bodega/bin/python", "-m", "bodega.local.container"]
 
 FROM base AS proxy
 LABEL org.opencontainers.image.title="bodega-proxy" \

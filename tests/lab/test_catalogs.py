@@ -9,15 +9,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bodega.catalogs import catalog_database, catalog_settings, is_configured
-from bodega.homes import Home, find_home
+from bodega.local.find_catalog import catalog_database, catalog_settings, is_configured
+from bodega.local.home import Home, find_home
 from bodega_db.errors import SettingsError
 from bodega_db.postgres.embedded import EmbeddedPostgres, find_running
 
 # Opens the catalog of its home, says its server's port, and stays until its input ends.
 USER = """
 import sys
-from bodega.catalogs import catalog_settings
+from bodega.local.find_catalog import catalog_settings
 with catalog_settings() as settings:
     print(settings.database_url.get_secret_value(), flush=True)
     sys.stdin.read()

@@ -18,8 +18,8 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from bodega.homes import Home
-from bodega.ports import find_port
+from bodega.local.home import Home
+from bodega.local.ports import find_port
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("bodega_api") is None, reason="the demo needs the API, which is not installed here"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from bodega.execution import NotebookError, start_notebook
-from bodega.ports import find_port
+from bodega.local.notebook_runner import NotebookError, start_notebook
+from bodega.local.ports import find_port
 from bodega_db.store import ModelStore
 from conftest import Api
 

@@ -16,7 +16,7 @@ import bodega
 import numpy as np
 import psycopg
 import pytest
-from bodega.ports import find_port
+from bodega.local.ports import find_port
 from bodega_db import errors
 from fitting import Fitted, fit_tree
 from sklearn.cluster import BisectingKMeans

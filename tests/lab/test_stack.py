@@ -19,9 +19,9 @@ import httpx2
 import psutil
 import psycopg
 import pytest
-from bodega import ports, stack
-from bodega.catalogs import catalog_settings, find_stack
-from bodega.homes import Home
+from bodega.local import ports, stack
+from bodega.local.find_catalog import catalog_settings, find_stack
+from bodega.local.home import Home
 from bodega_db.postgres.embedded import find_running
 from bodega_db.postgres.process import start_child
 

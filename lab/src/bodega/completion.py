@@ -62,7 +62,7 @@ def complete_alias(context: typer.Context, incomplete: str) -> list[tuple[str, s
 
 def ask(question: Callable[[str], list[T]]) -> list[T]:
     """Return what the catalog that is meant answers within a second, else nothing."""
-    from bodega.catalogs import running_database
+    from bodega.local.find_catalog import running_database
 
     answers: list[T] = []
 

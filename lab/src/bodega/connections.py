@@ -14,7 +14,7 @@ from bodega_db.errors import SettingsError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 
-from bodega.catalogs import catalog_settings
+from bodega.local.find_catalog import catalog_settings
 
 
 @dataclass(frozen=True, repr=False)

@@ -81,7 +81,7 @@ def _known_settings() -> Iterator[Known]:
     """Yield what the settings say, the database and the volume; None for what they do not say."""
     from bodega_db.doctor.findings import Finding, State
 
-    from bodega.catalogs import catalog_settings, is_configured
+    from bodega.local.find_catalog import catalog_settings, is_configured
 
     with ExitStack() as stack:
         try:

@@ -190,7 +190,7 @@ def opened_store() -> Iterator[tuple["ModelStore", "Settings"]]:
     """Yield a store over the catalog that is meant, and its settings."""
     from bodega_db.store import ModelStore
 
-    from bodega.catalogs import catalog_settings
+    from bodega.local.find_catalog import catalog_settings
 
     with catalog_settings() as settings:
         store = ModelStore.connect(settings)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from bodega_db.errors import SettingsError
 
-from bodega.homes import find_home
+from bodega.local.home import find_home
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 API_PORT, LAB_PORT = 8000, 8888
@@ -36,8 +36,8 @@ def up(
     if docker:
         up_in_containers(api_port, lab_port, lab=not no_lab)
         return
-    from bodega.interrupts import Stopped, raise_on_signals
-    from bodega.stack import run_stack
+    from bodega.local.signals import Stopped, raise_on_signals
+    from bodega.local.stack import run_stack
 
     home = find_home()
     if os.environ.get("BODEGA_DATABASE_URL"):
@@ -53,7 +53,7 @@ def up(
 
 def up_in_containers(api_port: int | None, lab_port: int | None, *, lab: bool) -> None:
     """Bring the containers up and say where they are; ports that are not given are compose.yaml's, or those of .env."""
-    from bodega.docker import run_containers
+    from bodega.local.docker import run_containers
 
     ports = {"BODEGA_API_PORT": api_port, "BODEGA_LAB_PORT": lab_port}
     given = {name: port for name, port in ports.items() if port is not None}
@@ -75,7 +75,7 @@ def migrate(
     """Bring the database to this program's schema, or take it back to that of an older one."""
     from bodega_db.catalog.migrate import downgrade, upgrade
 
-    from bodega.catalogs import catalog_database
+    from bodega.local.find_catalog import catalog_database
 
     with catalog_database() as url:
         if down_to is None:
@@ -95,7 +95,7 @@ def apply_roles() -> None:
     """
     from bodega_db.catalog import roles
 
-    from bodega.catalogs import catalog_database
+    from bodega.local.find_catalog import catalog_database
 
     with catalog_database() as url:
         roles.apply_roles(url, {role: os.environ.get(role) or None for role in roles.RIGHTS})

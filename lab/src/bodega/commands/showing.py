@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bodega.commands.running import API_PORT, LAB_PORT, Port
-from bodega.homes import find_home
+from bodega.local.home import find_home
 
 INTERRUPTED = 130  # what a shell answers for a command that Ctrl-C ended
 
@@ -23,8 +23,8 @@ def demo(
     """Start everything, run the first notebook, ask the API."""
     from rich.console import Console
 
-    from bodega.demo import run_demo
-    from bodega.interrupts import Stopped, raise_on_signals
+    from bodega.local.demo import run_demo
+    from bodega.local.signals import Stopped, raise_on_signals
 
     console = Console(highlight=False)
     with raise_on_signals():

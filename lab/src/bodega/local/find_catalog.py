@@ -11,7 +11,7 @@ from bodega_db.postgres.embedded import EmbeddedPostgres, find_running, visit_ru
 from bodega_db.postgres.lock import Claim, Note
 from bodega_db.settings import SECRETS, Settings
 
-from bodega.homes import Home, find_home
+from bodega.local.home import Home, find_home
 
 CROWD = 60.0  # seconds that programs who come at the same moment make way for each other
 LINGER = 10.0  # seconds that a Postgres of the moment waits for others who have come to use it

@@ -15,9 +15,9 @@ from bodega_db.postgres.lock import Claim, Note, describe
 from bodega_db.postgres.private_files import keep_secret
 from bodega_db.postgres.process import PARENT, Child, start_child
 
-from bodega import jupyter
-from bodega.homes import Home
-from bodega.ports import HOST, Answer, ask, find_port, is_free
+from bodega.local import jupyter
+from bodega.local.home import Home
+from bodega.local.ports import HOST, Answer, ask, find_port, is_free
 
 SILENCE = 120.0  # seconds without any answer: scikit-learn alone takes some on a cold disk
 NOT_READY = 15.0  # seconds of answers other than "ready"

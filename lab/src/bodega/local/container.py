@@ -1,4 +1,4 @@
-"""JupyterLab in the lab's container: `python -m bodega.container`.
+"""JupyterLab in the lab's container: `python -m bodega.local.container`.
 
 The image cannot be changed while it runs, and a person shall be able to install a package. So the kernels and terminals
 work in an environment of links: every file of the image's environment has its place in it, and what `uv pip install`
@@ -15,7 +15,7 @@ from pathlib import Path
 from bodega_db.errors import BodegaError, SettingsError
 from bodega_db.settings import SECRETS
 
-from bodega.jupyter import lab_command, write_settings
+from bodega.local.jupyter import lab_command, write_settings
 
 NOTEBOOKS = Path("/notebooks")
 PORT = 8888

@@ -17,11 +17,11 @@ from bodega_db.postgres.embedded import find_running
 from rich.console import Console
 from rich.text import Text
 
-from bodega.catalogs import find_stack
 from bodega.display.receipts import curl_command
-from bodega.execution import start_notebook
-from bodega.homes import Home
-from bodega.stack import Stack, run_stack, settings_of
+from bodega.local.find_catalog import find_stack
+from bodega.local.home import Home
+from bodega.local.notebook_runner import start_notebook
+from bodega.local.stack import Stack, run_stack, settings_of
 
 NOTEBOOK = "01_penguins.ipynb"
 MODEL = "penguins"

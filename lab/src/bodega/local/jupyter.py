@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bodega_db.postgres.private_files import write_privately
 
-from bodega.homes import Home
-from bodega.ports import HOST
+from bodega.local.home import Home
+from bodega.local.ports import HOST
 
 # Nothing of this asks the network: the news feed, the check for a newer version, the extension catalog.
 LAB = {

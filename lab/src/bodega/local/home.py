@@ -52,7 +52,7 @@ class Home:
 def find_home() -> Home:
     """Return BODEGA_HOME, else the checkout that this package is installed from; raise SettingsError if neither."""
     chosen = os.environ.get("BODEGA_HOME")
-    root = Path(chosen).absolute() if chosen else Path(__file__).resolve().parents[3]
+    root = Path(chosen).absolute() if chosen else Path(__file__).resolve().parents[4]
     if not root.is_dir():
         raise SettingsError(f"BODEGA_HOME names {root}, which is not a folder", "Make it, or name another one.")
     if not chosen and not (root / "lab" / "src" / "bodega").is_dir():
