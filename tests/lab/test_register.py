@@ -145,7 +145,7 @@ def test_threads_get_one_connection_and_numbers_without_gaps(
 
     def work() -> None:
         start.wait()
-        connections.add(id(importlib.import_module("bodega.connections").current()))
+        connections.add(id(importlib.import_module("bodega.verbs.connection").current()))
         numbers.append(bodega.register(fitted.model, "penguins", example=fitted.X).number)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -384,11 +384,11 @@ def test_connect_says_that_the_schema_is_missing(empty_database_url: str, volume
 def test_a_reload_keeps_the_connection(lab: ModuleType, fitted: Fitted) -> None:
     """What %autoreload does to changed modules does not forget the connection."""
     lab.register(fitted.model, "penguins", example=fitted.X)
-    before = importlib.import_module("bodega.connections").current()
-    for name in ("bodega.connections", "bodega.display.receipts", "bodega.notebook", "bodega"):
+    before = importlib.import_module("bodega.verbs.connection").current()
+    for name in ("bodega.verbs.connection", "bodega.display.receipts", "bodega.verbs.register", "bodega"):
         importlib.reload(sys.modules[name])
 
-    assert importlib.import_module("bodega.connections").current() is before
+    assert importlib.import_module("bodega.verbs.connection").current() is before
     assert bodega.get("penguins@1").number == 1
 
 

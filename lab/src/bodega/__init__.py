@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bodega_db.errors import BodegaError
 
-    from bodega.administering import delete, protect_alias, prune, unprotect_alias
-    from bodega.connections import connect, disconnect
-    from bodega.exchange import export, import_bundle
-    from bodega.moving import (
+    from bodega.verbs.admin import delete, protect_alias, prune, unprotect_alias
+    from bodega.verbs.connection import connect, disconnect
+    from bodega.verbs.lifecycle import (
         aliases,
         archive,
         as_of,
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
         rollback,
         set_alias,
     )
-    from bodega.notebook import diff, get, history, load, models, register, resolve, versions
+    from bodega.verbs.register import diff, get, history, load, models, register, resolve, versions
+    from bodega.verbs.transfer import export, import_bundle
 
 __all__ = [
     "BodegaError",
@@ -67,11 +67,11 @@ MOVING = (
 )
 ADMINISTERING = ("delete", "protect_alias", "prune", "unprotect_alias")
 HOMES = {
-    **dict.fromkeys(__all__, "bodega.notebook"),
-    **dict.fromkeys(("connect", "disconnect"), "bodega.connections"),
-    **dict.fromkeys(MOVING, "bodega.moving"),
-    **dict.fromkeys(("export", "import_bundle"), "bodega.exchange"),
-    **dict.fromkeys(ADMINISTERING, "bodega.administering"),
+    **dict.fromkeys(__all__, "bodega.verbs.register"),
+    **dict.fromkeys(("connect", "disconnect"), "bodega.verbs.connection"),
+    **dict.fromkeys(MOVING, "bodega.verbs.lifecycle"),
+    **dict.fromkeys(("export", "import_bundle"), "bodega.verbs.transfer"),
+    **dict.fromkeys(ADMINISTERING, "bodega.verbs.admin"),
     "BodegaError": "bodega_db.errors",
 }
 

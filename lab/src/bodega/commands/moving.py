@@ -81,7 +81,7 @@ def describe(
     reason: Reason = None,
 ) -> None:
     """Change the note and tags of a version, or the description of a model."""
-    from bodega.moving import describe_in
+    from bodega.verbs.lifecycle import describe_in
 
     tags = {**dict(_name_and_value(text) for text in tag or []), **dict.fromkeys(untag or [])}
     with opened_store() as (store, _):
@@ -127,7 +127,7 @@ def as_of(
 ) -> None:
     """Tell which version was in production at a moment, since when, who put it there, and why."""
     from bodega.display.as_json import timestamp
-    from bodega.moving import read_moment
+    from bodega.verbs.lifecycle import read_moment
 
     with opened_store() as (store, _):
         holder = store.as_of(name, read_moment(moment), alias=alias)

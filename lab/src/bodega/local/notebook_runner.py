@@ -24,7 +24,7 @@ CELL_SECONDS = 600
 AHEAD = """
 from bodega_model.loading.sandbox import shared_rehearsal
 shared_rehearsal().start()
-import bodega.notebook, matplotlib.pyplot
+import bodega.verbs.register, matplotlib.pyplot
 import sklearn.compose, sklearn.ensemble, sklearn.linear_model, sklearn.model_selection
 """
 

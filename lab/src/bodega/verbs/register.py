@@ -12,10 +12,10 @@ from bodega_model.signature.types import MOST_TOGETHER
 from bodega.capture.fingerprints import fingerprint
 from bodega.capture.lineage import capture_lineage
 from bodega.capture.parameters import read_parameters
-from bodega.connections import current
 from bodega.display import frames
 from bodega.display.comparisons import Comparison
 from bodega.display.receipts import Receipt
+from bodega.verbs.connection import current
 
 LOOKS_AT_OTHER_ROWS = (
     "{} answers a row otherwise when other rows are asked with it: alone, fewer or in another order the example's rows "

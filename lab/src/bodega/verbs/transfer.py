@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bodega.connections import current
 from bodega.display import frames
+from bodega.verbs.connection import current
 
 
 def export(references: str | Iterable[str], target: str | Path, *, overwrite: bool = False) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from bodega_db.errors import InvalidMetadataError
 from bodega_db.records import Holder, Version
 from bodega_db.store import ModelStore
 
-from bodega.connections import current
 from bodega.display.receipts import Receipt
+from bodega.verbs.connection import current
 
 
 def promote(reference: str, *, reason: str | None = None, force: bool = False) -> Receipt:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from bodega.connections import current
 from bodega.display import frames
+from bodega.verbs.connection import current
 
 
 def delete(reference: str, *, reason: str) -> None:
