@@ -15,7 +15,7 @@ from types import ModuleType
 
 import psycopg
 import pytest
-from bodega.shells import SCRIPTS
+from bodega.completion.scripts import SCRIPTS
 from bodega_db.catalog import migrate
 from bodega_db.postgres.embedded import EmbeddedPostgres, find_running
 

@@ -12,7 +12,7 @@ import typer
 from bodega_db.errors import BodegaError
 
 from bodega.commands import administering, checking, completing, exchange, keeping, moving, queries, running, showing
-from bodega.completion import VARIABLE, enable_completion
+from bodega.completion.words import VARIABLE, enable_completion
 
 GROUPS = (running, showing, queries, moving, administering, exchange, checking, keeping, completing)
 

@@ -9,7 +9,7 @@ import typer
 from bodega_db.errors import ArtifactError, BodegaError, VolumeError
 
 from bodega.commands.queries import AsJson, opened_store, write_json, write_table
-from bodega.completion import complete_version
+from bodega.completion.words import complete_version
 
 if TYPE_CHECKING:
     from bodega_db.doctor.findings import Finding

@@ -21,6 +21,6 @@ def add_to(app: typer.Typer) -> None:
 
 def completion(shell: Annotated[Shell, typer.Argument(help="Whose script it is.")]) -> None:
     """Print the script with which a shell completes commands, options and names; docs/command.md says where to."""
-    from bodega.shells import SCRIPTS
+    from bodega.completion.scripts import SCRIPTS
 
     typer.echo(SCRIPTS[shell])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bodega.commands.queries import AsJson, opened_store, write_json, write_table
-from bodega.completion import complete_alias, complete_model, complete_reference, complete_version
+from bodega.completion.words import complete_alias, complete_model, complete_reference, complete_version
 
 if TYPE_CHECKING:
     from bodega_db.records import Version

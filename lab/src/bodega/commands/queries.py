@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bodega.completion import complete_model, complete_reference
+from bodega.completion.words import complete_model, complete_reference
 
 if TYPE_CHECKING:
     from bodega_db.settings import Settings
