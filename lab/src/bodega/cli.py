@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from bodega_db.errors import BodegaError
 
-from bodega.commands import administering, checking, completing, exchange, keeping, moving, queries, running, showing
+from bodega.commands import admin, completion, doctor, lifecycle, maintenance, output, run, show, transfer
 from bodega.completion.words import VARIABLE, enable_completion
 
-GROUPS = (running, showing, queries, moving, administering, exchange, checking, keeping, completing)
+GROUPS = (run, show, output, lifecycle, admin, transfer, doctor, maintenance, completion)
 
 app = typer.Typer(
     name="bodega",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bodega.commands.queries import AsJson, opened_store, write_json
+from bodega.commands.output import AsJson, opened_store, write_json
 from bodega.completion.words import complete_reference
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from bodega_db.errors import BodegaError
 
-from bodega.commands.queries import AsJson, opened_store, write_json, write_table
+from bodega.commands.output import AsJson, opened_store, write_json, write_table
 from bodega.display.progress import shown_progress
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from bodega_db.errors import ArtifactError, BodegaError, VolumeError
 
-from bodega.commands.queries import AsJson, opened_store, write_json, write_table
+from bodega.commands.output import AsJson, opened_store, write_json, write_table
 from bodega.completion.words import complete_version
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bodega.commands.queries import AsJson, opened_store, write_json, write_table
+from bodega.commands.output import AsJson, opened_store, write_json, write_table
 from bodega.completion.words import complete_alias, complete_model, complete_reference, complete_version
 
 if TYPE_CHECKING:

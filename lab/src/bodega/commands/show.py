@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bodega.commands.running import API_PORT, LAB_PORT, Port
+from bodega.commands.run import API_PORT, LAB_PORT, Port
 from bodega.local.home import find_home
 
 INTERRUPTED = 130  # what a shell answers for a command that Ctrl-C ended

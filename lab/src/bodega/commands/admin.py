@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bodega.commands.moving import Alias, Name, NeededReason, Reason, Reference
-from bodega.commands.queries import AsJson, day, opened_store, write_json, write_table
+from bodega.commands.lifecycle import Alias, Name, NeededReason, Reason, Reference
+from bodega.commands.output import AsJson, day, opened_store, write_json, write_table
 
 if TYPE_CHECKING:
     from bodega_db.records import VersionSummary
