@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from bodega_api.http.media.kinds import Medium
-from bodega_db.errors import ExampleError
 from bodega_db.store import ModelStore
+from bodega_model.errors import ExampleError
 from conftest import Api
 from gallery import problem_of
 from misdeeds import FAULTS_OF_THE_MODEL, MISDEEDS, NOT_FINITE, Misbehaving

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from bodega_api.errors import TooManyGuessesError
 from bodega_api.http.credentials import read_token
 from bodega_api.http.guesses import LONGEST_WAIT, MOST_CLIENTS, MOST_KNOWN, OF_ALL, OF_ONE, Guesses
-from bodega_api.http.problems import TooManyGuessesError
 from bodega_db.errors import SettingsError
 from conftest import Api
 from gallery import problem_of

@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_api.http.problems import BodyError
-from bodega_api.http.strict_json import Columns, Rows, read_body
-from bodega_db.errors import InputError, OutputNotFiniteError, PredictionError
+from bodega_api.errors import BodyError
+from bodega_api.http.strict_json import read_body
+from bodega_model.errors import InputError, OutputNotFiniteError, PredictionError
 from bodega_model.signature.columns import to_wire
 from bodega_model.signature.inputs import build_input, read_example
 from bodega_model.signature.outputs import call
 from bodega_model.signature.types import Column, Container, Kind, Signature
+from bodega_model.validation.forms import Columns, Rows
 from bodega_model.validation.rows import ISO_8601, check_input
 from gallery import GENTOO, KINDS, MARKER, Gallery, penguins, plain, problem_of, send
 from hypothesis import assume, example, given, settings

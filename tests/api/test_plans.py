@@ -15,8 +15,8 @@ import pytest
 from bodega_api.serving import engine as engines
 from bodega_api.serving.counters import Tally
 from bodega_api.serving.engine import CHECKED_EVERY, RESTS, Engine, Ways
-from bodega_db.errors import PredictionError
-from bodega_db.records import Golden
+from bodega_model.errors import PredictionError
+from bodega_model.golden import Golden
 from bodega_model.loading.runner import Runner
 from bodega_model.plans import NoPlanError, Plan, agrees, check_plan, compile_plan, gate
 from bodega_model.plans.odd_rows import OddRows

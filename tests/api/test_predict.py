@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import psycopg
 import pytest
-from bodega_api.http.strict_json import Columns, Rows
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_model.signature.infer import learn
 from bodega_model.signature.inputs import build_input
 from bodega_model.signature.outputs import call
+from bodega_model.validation.forms import Columns, Rows
 from bodega_model.validation.rows import check_input
 from conftest import Api
 from gallery import GENTOO, KINDS, Gallery, ask, enter, penguins, plain, problem_of, send, two_labels, weaker_penguins

@@ -11,11 +11,14 @@ from zipfile import ZipFile
 
 import psycopg
 import pytest
+from bodega_api import errors as api_errors
 from bodega_api.http.problems import CONNECTION, PREFIX, PROBLEMS, REFUSALS, kind_of, table
-from bodega_db import errors
+from bodega_db import errors as catalog_errors
 from bodega_db.records import Digest
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model import errors as model_errors
+from bodega_model.errors import BodegaError
 from conftest import Api
 from gallery import GENTOO, MARKER, Exhibit, ask, enter, penguins, problem_of
 from sklearn.cluster import BisectingKMeans
@@ -41,7 +44,7 @@ def test_the_page_lists_exactly_the_problems_there_are() -> None:
 def test_a_type_has_one_status_and_one_title() -> None:
     """No two problems share a type; one that may be the input's fault or the model's has a status for each."""
     kinds = list(
-        {*PROBLEMS.values(), *REFUSALS.values(), *CONNECTION.values()} - {PROBLEMS[errors.BrokenSignatureError]}
+        {*PROBLEMS.values(), *REFUSALS.values(), *CONNECTION.values()} - {PROBLEMS[model_errors.BrokenSignatureError]}
     )
 
     assert len({kind.slug for kind in kinds}) == len(kinds)
@@ -65,24 +68,34 @@ def test_the_framework_answers_every_status_in_the_same_form(api: Api) -> None:
 
 # What a registration or a start refuses never reaches a client of the API.
 NOT_OVER_HTTP = (
-    errors.RegistrationError,
-    errors.IdempotencyConflictError,
-    errors.DowngradeError,
-    errors.RolesError,
-    errors.SettingsError,
-    errors.EmbeddedPostgresError,
+    model_errors.RegistrationError,
+    catalog_errors.IdempotencyConflictError,
+    catalog_errors.DowngradeError,
+    catalog_errors.RolesError,
+    catalog_errors.SettingsError,
+    catalog_errors.EmbeddedPostgresError,
 )
-ALL = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, errors.BodegaError)]
+ALL = [
+    value
+    for module in (model_errors, catalog_errors, api_errors)
+    for _, value in inspect.getmembers(module, inspect.isclass)
+    if issubclass(value, BodegaError) and value.__module__ == module.__name__
+]
+# What is said beside the message.
+BESIDE: dict[type[BodegaError], tuple[Any, ...]] = {
+    model_errors.UntrustedTypeError: ([],),
+    api_errors.TooManyGuessesError: (3,),
+}
 
 
 @pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)
-def test_every_error_that_a_client_can_cause_or_meet_has_its_own_status(error: type[errors.BodegaError]) -> None:
+def test_every_error_that_a_client_can_cause_or_meet_has_its_own_status(error: type[BodegaError]) -> None:
     """An error of the tree falls under a problem of its own or of a base; only what no client meets is internal."""
-    made = error("what happened", []) if error is errors.UntrustedTypeError else error("what happened")
+    made = error("what happened", *BESIDE.get(error, ()))
 
     internal = kind_of(made).slug == "internal"
 
-    bases = (errors.BodegaError, errors.ArtifactError, errors.LoadError)
+    bases = (BodegaError, catalog_errors.ArtifactError, model_errors.LoadError)
     assert internal == (error in bases or issubclass(error, NOT_OVER_HTTP))
 
 

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from bodega_api.http.problems import BodyError, TooManyRowsError
+from bodega_api.errors import BodyError
 from bodega_api.http.slicing import LONG, Parts, cut
 from bodega_api.http.strict_json import read_body
-from bodega_db.errors import InputError
+from bodega_model.errors import InputError, TooManyRowsError
 from gallery import GENTOO, MAX_ROWS, Gallery, ask, problem_of, send
 
 WORDS = ["a", "}{][,", '"', "\\", "\\\\", '\\"', "ä", "😀", "\n", ",,,", "x" * 300, ""]

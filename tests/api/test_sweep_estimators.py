@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.errors import BodegaError
 from bodega_db.records import Version
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 from bodega_model.plans import agrees
 from bodega_model.signature.columns import to_wire
 from bodega_model.signature.inputs import read_example

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from bodega_api.errors import MediaTypeError, NotAcceptableError
 from bodega_api.http.media.kinds import ANSWERS, Medium, answer_medium, body_medium
 from bodega_api.http.media.reading import ROWS_AT_ONCE
 from bodega_api.http.media.spool import IN_MEMORY
-from bodega_api.http.problems import MediaTypeError, NotAcceptableError
 from bodega_db.store import ModelStore
 from conftest import Api
 from gallery import EXHIBITS, GENTOO, KINDS, MARKER, Gallery, ask, enter, penguins, problem_of

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bodega_db.errors import BodegaError
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 from bodega_model.signature.columns import to_wire
 from bodega_model.signature.inputs import read_example
 from bodega_model.signature.outputs import call

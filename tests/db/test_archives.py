@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bodega_db.errors import ArchiveError
+from bodega_model.errors import ArchiveError
 from bodega_model.formats import archive_limits
 from bodega_model.formats.archive_limits import check_archive
 from harmful import ARCHIVES, MOST_MODEL_BYTES, packed, repacked, sound

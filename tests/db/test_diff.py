@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from bodega_db.catalog.diff import Difference, compare
-from bodega_db.errors import InputError
 from bodega_db.lifecycle import Status
-from bodega_db.records import Digest, Golden, Version
+from bodega_db.records import Digest, Version
+from bodega_model.errors import InputError
+from bodega_model.golden import Golden
 from bodega_model.signature.compatibility import compare_signatures
 from bodega_model.signature.contracts import relied_outputs
 from bodega_model.signature.differences import Change, Grade

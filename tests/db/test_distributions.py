@@ -12,8 +12,8 @@ from typing import Any
 import narwhals
 import numpy as np
 import pytest
-from bodega_db.errors import GoldenMismatchError
 from bodega_db.store import ModelStore
+from bodega_model.errors import GoldenMismatchError
 from bodega_model.formats.codecs import Policy
 from bodega_model.loading import distributions
 from bodega_model.loading.distributions import distributions_of

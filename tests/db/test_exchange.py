@@ -23,13 +23,11 @@ from bodega_db.catalog.roles import ADMIN, API, LAB, RIGHTS, apply_roles
 from bodega_db.errors import (
     ArtifactError,
     BundleError,
-    FormatNotAllowedError,
     IdempotencyConflictError,
     InvalidMetadataError,
     ModelNotFoundError,
     NotPermittedError,
     NotServableError,
-    RegistrationError,
     VersionNotFoundError,
     VersionQuarantinedError,
     VolumeError,
@@ -38,6 +36,7 @@ from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_db.volume import bundle as bundles
+from bodega_model.errors import FormatNotAllowedError, RegistrationError
 from conftest import create_database
 from penguins import NUMBERS, classifier, data, example
 from sklearn.ensemble import RandomForestClassifier

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import skops.io
 import zoo
-from bodega_db.errors import SerialiseError, UntrustedTypeError
 from bodega_db.settings import Settings
+from bodega_model.errors import SerialiseError, UntrustedTypeError
 from bodega_model.formats import codecs
 from bodega_model.formats.codecs import Policy
 from bodega_model.formats.trusted_types import PARTIAL, TRUSTED_TYPES

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.errors import BodegaError, ExampleError, InvalidNameError, NotFittedError, RegistrationError
+from bodega_db.errors import InvalidNameError
 from bodega_db.reference import check_model_name
+from bodega_model.errors import BodegaError, ExampleError, NotFittedError, RegistrationError
 from bodega_model.signature.infer import learn
 from bodega_model.signature.types import Container, Kind, Signature
 from penguins import NUMBERS, WORDS, classifier, data, example

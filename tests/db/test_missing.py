@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.errors import ExampleError
+from bodega_model.errors import ExampleError
 from bodega_model.signature.infer import learn
 from bodega_model.signature.inputs import build_input
 from bodega_model.signature.outputs import call

@@ -6,7 +6,6 @@ import psycopg
 import pytest
 from bodega_db import reference as ref
 from bodega_db.errors import (
-    BodegaError,
     InvalidNameError,
     InvalidReferenceError,
     ModelAmbiguousError,
@@ -15,6 +14,7 @@ from bodega_db.errors import (
     VersionQuarantinedError,
 )
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 from hypothesis import given
 from hypothesis import strategies as st
 from penguins import classifier, example

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from bodega_db.errors import ArchiveError, DeserialiseError, FormatNotAllowedError, SerialiseError, UntrustedTypeError
+from bodega_model.errors import (
+    ArchiveError,
+    DeserialiseError,
+    FormatNotAllowedError,
+    SerialiseError,
+    UntrustedTypeError,
+)
 from bodega_model.formats import codecs
 from bodega_model.formats.codecs import Policy
 from fitting import fit_tree

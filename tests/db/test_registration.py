@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from bodega_db.errors import (
-    ExampleError,
-    FormatNotAllowedError,
     IdempotencyConflictError,
     InvalidMetadataError,
     InvalidNameError,
@@ -24,6 +22,7 @@ from bodega_db.errors import (
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_db.volume.marker import read_marker
+from bodega_model.errors import ExampleError, FormatNotAllowedError
 from bodega_model.loading.sandbox import shared_rehearsal
 from penguins import classifier, example
 from sklearn.dummy import DummyClassifier

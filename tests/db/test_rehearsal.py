@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from bodega_db.errors import LoadEndedError
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
+from bodega_model.errors import LoadEndedError
 from bodega_model.loading.sandbox import Rehearsal
 from fitting import fit_tree
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import zoo
-from bodega_db.errors import UntrustedTypeError
+from bodega_model.errors import UntrustedTypeError
 from bodega_model.formats import trusted_types
 from bodega_model.formats.trusted_types import TRUSTED_TYPES, advise, turned_down
 from bodega_model.signature.infer import learn

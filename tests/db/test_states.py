@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from bodega_db.errors import (
     AliasNotFoundError,
-    BodegaError,
     IncompatibleSignatureError,
     NoFormerVersionError,
     NoProductionError,
@@ -26,6 +25,7 @@ from bodega_db.errors import (
     VersionQuarantinedError,
 )
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test

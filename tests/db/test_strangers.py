@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.errors import BodegaError, ExampleError, RegistrationError
 from bodega_db.metadata import check_params
 from bodega_db.store import ModelStore
 from bodega_model import foreign
+from bodega_model.errors import BodegaError, ExampleError, RegistrationError
 from bodega_model.loading.environment import capture_environment
 from bodega_model.signature.infer import learn
 from bodega_model.signature.inputs import build_input

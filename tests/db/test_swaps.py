@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from bodega_db.catalog.diff import compare
 from bodega_db.catalog.usage import AskedOutput
-from bodega_db.errors import IncompatibleSignatureError, RegistrationError
+from bodega_db.errors import IncompatibleSignatureError
 from bodega_db.store import ModelStore
+from bodega_model.errors import RegistrationError
 from bodega_model.signature.compatibility import compare_signatures
 from bodega_model.signature.differences import Grade
 from bodega_model.signature.infer import learn

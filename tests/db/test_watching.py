@@ -12,10 +12,11 @@ import psycopg
 import pytest
 from bodega_db.catalog import changes as watching
 from bodega_db.catalog.changes import Choose, Tell, Watcher
-from bodega_db.errors import BodegaError, CatalogUnavailableError
+from bodega_db.errors import CatalogUnavailableError
 from bodega_db.records import Changes
 from bodega_db.reference import Latest
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 from conftest import create_database
 from outages import Forwarder, forwarder_before, wait_for
 from penguins import classifier, example

@@ -140,10 +140,10 @@ def serve(line: socket.socket) -> None:
 
 def attempt(request: dict[str, Any]) -> str:
     """Register once; return what came of it."""
-    from bodega_db.errors import BodegaError
     from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
     from bodega_db.store import register as module
+    from bodega_model.errors import BodegaError
 
     module.RECONNECT_SECONDS = 2.0
     settings = Settings.read(database_url=request["url"], models=Path(request["volume"]), pool_size=1)

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from bodega_db.errors import EnvironmentMismatchError
 from bodega_db.store import ModelStore
+from bodega_model.errors import EnvironmentMismatchError
 from gallery import problem_of
 from processes import api_process
 from sklearn.linear_model import Ridge

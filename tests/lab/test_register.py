@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from bodega.local.ports import find_port
 from bodega_db import errors
+from bodega_model import errors as model_errors
 from fitting import Fitted, fit_tree
 from sklearn.cluster import BisectingKMeans
 from sklearn.linear_model import LogisticRegression
@@ -186,10 +187,14 @@ def with_compiled_function(fitted: Fitted) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        pytest.param(unfitted, errors.NotFittedError, ["LogisticRegression is not fitted", "fit()"], id="unfitted"),
-        pytest.param(wrong_columns, errors.ExampleError, ["predict fails on the example", "bill"], id="wrong-columns"),
-        pytest.param(columns_twice, errors.ExampleError, ["'b' is there twice"], id="columns-twice"),
-        pytest.param(with_lambda, errors.SerialiseError, ["<lambda>", "module"], id="lambda"),
+        pytest.param(
+            unfitted, model_errors.NotFittedError, ["LogisticRegression is not fitted", "fit()"], id="unfitted"
+        ),
+        pytest.param(
+            wrong_columns, model_errors.ExampleError, ["predict fails on the example", "bill"], id="wrong-columns"
+        ),
+        pytest.param(columns_twice, model_errors.ExampleError, ["'b' is there twice"], id="columns-twice"),
+        pytest.param(with_lambda, model_errors.SerialiseError, ["<lambda>", "module"], id="lambda"),
         pytest.param(with_compiled_function, errors.NotServableError, ["_kmeans_single_lloyd"], id="untrusted-type"),
         pytest.param(
             lambda _: {"metrics": {"accuracy": float("nan")}},
@@ -206,7 +211,10 @@ def with_compiled_function(fitted: Fitted) -> dict[str, Any]:
         pytest.param(lambda _: {"tags": {"n": 3}}, errors.InvalidMetadataError, ["tag n"], id="tag-number"),
         pytest.param(lambda _: {"data": object()}, errors.InvalidMetadataError, ["object", "DataFrame"], id="data"),
         pytest.param(
-            lambda _: {"format": "joblib"}, errors.FormatNotAllowedError, ["joblib", "BODEGA_FORMATS"], id="format"
+            lambda _: {"format": "joblib"},
+            model_errors.FormatNotAllowedError,
+            ["joblib", "BODEGA_FORMATS"],
+            id="format",
         ),
         pytest.param(lambda _: {"name": "Penguins"}, errors.InvalidNameError, ["a-z"], id="capital"),
         pytest.param(lambda _: {"name": "../etc"}, errors.InvalidNameError, ["a-z"], id="path"),

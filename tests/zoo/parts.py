@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bodega_db.errors import (
-    BodegaError,
-)
+from bodega_model.errors import BodegaError
 from sklearn import (
     ensemble,
     linear_model,

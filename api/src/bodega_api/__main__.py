@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bodega_db.errors import BodegaError
 from bodega_db.settings import Settings
+from bodega_model.errors import BodegaError
 from bodega_model.loading.sandbox import shared_rehearsal
 
 from bodega_api.workers.supervisor import CANNOT_START, check_workers, supervise

@@ -17,6 +17,7 @@ from bodega_model.plans.compiling import import_families
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from bodega_api.errors import ShuttingDownError
 from bodega_api.fastpath.fast_path import FastPath
 from bodega_api.http.access_log import logged
 from bodega_api.http.connections import Connections, Limits
@@ -25,7 +26,7 @@ from bodega_api.http.guesses import Guesses
 from bodega_api.http.hosts import Hosts
 from bodega_api.http.media.coding import packing
 from bodega_api.http.methods import as_get, build_routes
-from bodega_api.http.problems import ShuttingDownError, answer_error, install_problem_handlers
+from bodega_api.http.problems import answer_error, install_problem_handlers
 from bodega_api.http.proxies import Proxies, path_of
 from bodega_api.http.traffic import PREDICT, Traffic
 from bodega_api.routes import admin, health, history, metrics, models, predict, resolve

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from bodega_model.errors import BodegaError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from bodega_db.catalog.failures import translate_errors
 from bodega_db.catalog.migrate import upgrade
 from bodega_db.catalog.roles import apply_roles
 from bodega_db.catalog.tables import HEAD
-from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.errors import SettingsError
 from bodega_db.maintenance.behind import describe, find_later
 from bodega_db.settings import Settings
 from bodega_db.volume import marker

@@ -2,17 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+from bodega_model.golden import Golden, Json
 from bodega_model.signature.types import Signature
 
 from bodega_db.lifecycle import Status
 
 HEX64 = re.compile(r"[0-9a-f]{64}")
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +36,6 @@ class Digest:
 
     def __str__(self) -> str:
         return self.hex
-
-
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """Example rows as JSON columns, and what each output answered for them before the model was written."""
-
-    inputs: Mapping[str, list[Any]]
-    outputs: Mapping[str, list[Any]]
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(next(iter(self.inputs.values()), ()))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, as the catalog keeps them."""
-        return {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
-
-    @classmethod
-    def from_dict(cls, value: Json) -> Self:
-        """Read back what `to_dict` wrote."""
-        return cls(inputs=value["inputs"], outputs=value["outputs"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bodega_db.errors import BodegaError
+    from bodega_model.errors import BodegaError
 
     from bodega.verbs.admin import delete, protect_alias, prune, unprotect_alias
     from bodega.verbs.connection import connect, disconnect
@@ -72,7 +72,7 @@ HOMES = {
     **dict.fromkeys(MOVING, "bodega.verbs.lifecycle"),
     **dict.fromkeys(("export", "import_bundle"), "bodega.verbs.transfer"),
     **dict.fromkeys(ADMINISTERING, "bodega.verbs.admin"),
-    "BodegaError": "bodega_db.errors",
+    "BodegaError": "bodega_model.errors",
 }
 
 

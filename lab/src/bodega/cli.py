@@ -9,7 +9,7 @@ import sys
 from typing import Annotated
 
 import typer
-from bodega_db.errors import BodegaError
+from bodega_model.errors import BodegaError
 
 from bodega.commands import admin, completion, doctor, lifecycle, maintenance, output, run, show, transfer
 from bodega.completion.words import VARIABLE, enable_completion

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from bodega_db.errors import BodegaError, RegistrationError
+from bodega_model.errors import BodegaError, RegistrationError
 
 MOST_MEMBERS = 5_000_000  # of what says to be a list of names, categories or labels, and may be endless
 LONGEST_CAUSE = 300

@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 import orjson
-from bodega_db.errors import BodegaError, InvalidReferenceError, OutputNotAvailableError
+from bodega_db.errors import InvalidReferenceError
+from bodega_model.errors import BodegaError, OutputNotAvailableError
 from bodega_model.signature.outputs import check_output
 from bodega_model.validation.quick import LongWayError
 from fastapi import FastAPI

@@ -9,7 +9,7 @@ import asyncio
 from functools import lru_cache
 from typing import Any
 
-from bodega_db.errors import BodegaError
+from bodega_model.errors import BodegaError
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState

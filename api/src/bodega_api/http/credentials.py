@@ -14,8 +14,8 @@ from bodega_db.errors import SettingsError
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from bodega_api.errors import UnauthorizedError
 from bodega_api.http.guesses import Guesses
-from bodega_api.http.problems import UnauthorizedError
 
 SHORTEST, LONGEST = 20, 4096  # characters
 PRINTABLE = re.compile(rb"[!-~]+")  # what a header carries unchanged

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
-from bodega_api.http.problems import TooManyGuessesError
+from bodega_api.errors import TooManyGuessesError
 
 OF_ONE, SECONDS_OF_ONE = 20, 0.2  # at once from one client, and then one in so many seconds
 OF_ALL, SECONDS_OF_ALL = 200, 0.02

@@ -16,7 +16,7 @@ from bodega_db.errors import SettingsError
 from bodega_db.settings import Settings
 from starlette.types import Scope
 
-from bodega_api.http.problems import HostError, MisdirectedError
+from bodega_api.errors import HostError, MisdirectedError
 
 TARGET = "bodega.target"  # in the scope of a request: its target, where that is not only a path (`protocol`)
 MOST_KNOWN = 64

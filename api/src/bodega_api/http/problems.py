@@ -9,13 +9,33 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import orjson
-from bodega_db import errors
+from bodega_db import errors as catalog_errors
+from bodega_model import errors as model_errors
+from bodega_model.errors import BodegaError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from bodega_api.errors import (
+    BodyError,
+    BodyTooLargeError,
+    ContentCodingError,
+    HostError,
+    MediaTypeError,
+    MisdirectedError,
+    ModelBusyError,
+    ModelHangsError,
+    NotAcceptableError,
+    ParameterError,
+    PredictionTimeoutError,
+    ShuttingDownError,
+    SpoolError,
+    TooManyGuessesError,
+    UnauthorizedError,
+    WarmingError,
+)
 from bodega_api.http.methods import allowed, answer_options
 from bodega_api.http.seldom import Seldom
 
@@ -41,113 +61,11 @@ class Kind(NamedTuple):
     title: str
 
 
-class BodyError(errors.BodegaError):
-    """The body of the request cannot be read as JSON rows or columns."""
-
-    hint = 'Send {"rows": [{"column": value, …}, …]} or {"columns": {"column": [value, …], …}}.'
-
-
-class MediaTypeError(errors.BodegaError):
-    """The body of the request is said to be something that is not read here."""
-
-    hint = "Send the header Content-Type: application/json."
-
-
-class ContentCodingError(errors.BodegaError):
-    """The body of the request is packed in a way that is not read here."""
-
-    hint = "Send it with Content-Encoding: gzip or deflate, or as it is."
-
-
-class ShuttingDownError(errors.BodegaError):
-    """The process ends, and the request was not answered within the time that it has for that."""
-
-    hint = "Send it again: another copy or the next process answers."
-
-
-class NotAcceptableError(errors.BodegaError):
-    """The answer is asked for in a form that it does not have."""
-
-
-class BodyTooLargeError(errors.BodegaError):
-    """The body of the request is longer than the server reads."""
-
-    hint = "Send fewer rows at a time."
-
-
-class TooManyRowsError(errors.BodegaError):
-    """The body of the request has more rows than the server answers at once."""
-
-    hint = "Send fewer rows at a time."
-
-
-class SpoolError(errors.BodegaError):
-    """A table or its answer could not be kept in a temporary file."""
-
-    hint = "Make room in the folder for temporary files (TMPDIR), or send fewer rows at a time."
-
-
-class ParameterError(errors.BodegaError):
-    """A query parameter is unknown, repeated or malformed."""
-
-
-class PredictionTimeoutError(errors.BodegaError):
-    """The model did not answer in time; what it does is not ended, and nobody waits for it any more."""
-
-    hint = "Send fewer rows at a time. Until that call returns, the version is not called again."
-
-
-class ModelHangsError(errors.BodegaError):
-    """The version is not called, because an earlier call of it did not return in time and goes on."""
-
-    hint = "Choose another version, or start this copy of the API again."
-
-
-class ModelBusyError(errors.BodegaError):
-    """Too many requests wait for one version, or no thread for a prediction was free for too long."""
-
-    hint = "Try again later, or ask another copy of the API."
-
-
-class WarmingError(errors.BodegaError):
-    """The process does not have the versions in production in memory yet."""
-
-    hint = "Wait; the log and GET /models say what could not be loaded."
-
-
-class HostError(errors.BodegaError):
-    """The request does not say in one way which host it is for."""
-
-    hint = "Send the header Host once: the name or address in the URL, with its port."
-
-
-class MisdirectedError(errors.BodegaError):
-    """The request is for a host that this API is not."""
-
-    hint = "Ask by an address of the API's machine, or add the name to BODEGA_ALLOWED_HOSTS and start the API again."
-
-
-class UnauthorizedError(errors.BodegaError):
-    """The request does not carry the token that it needs."""
-
-    hint = "Send the header Authorization: Bearer TOKEN."
-
-
-class TooManyGuessesError(errors.BodegaError):
-    """So many wrong tokens were sent that this one was not looked at."""
-
-    hint = "Send the token again after as many seconds as the header Retry-After says."
-
-    def __init__(self, message: str, seconds: int) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-
-
 # An error is looked up by its class, else by the nearest of its bases.
-PROBLEMS: dict[type[errors.BodegaError], Kind] = {
+PROBLEMS: dict[type[BodegaError], Kind] = {
     BodyError: Kind(400, "body", "The body cannot be read"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
-    TooManyRowsError: Kind(413, "too-many-rows", "There are too many rows"),
+    model_errors.TooManyRowsError: Kind(413, "too-many-rows", "There are too many rows"),
     HostError: Kind(400, "host", "The request names no host"),
     MisdirectedError: Kind(421, "misdirected", "The request is for another host"),
     MediaTypeError: Kind(415, "media-type", "The body is of a kind that is not read here"),
@@ -156,55 +74,57 @@ PROBLEMS: dict[type[errors.BodegaError], Kind] = {
     NotAcceptableError: Kind(406, "not-acceptable", "The answer has no such form"),
     SpoolError: Kind(503, "temporary-files", "A temporary file cannot be written"),
     UnauthorizedError: Kind(401, "unauthorized", "A token is needed"),
-    errors.NotPermittedError: Kind(403, "not-permitted", "The database does not permit that"),
+    catalog_errors.NotPermittedError: Kind(403, "not-permitted", "The database does not permit that"),
     ParameterError: Kind(422, "parameter", "A parameter does not fit"),
-    errors.InvalidReferenceError: Kind(422, "version-reference", "The version cannot be read"),
-    errors.InvalidNameError: Kind(422, "model-name", "That is not a model name"),
-    errors.InvalidFilterError: Kind(422, "filter", "The filter cannot be read"),
-    errors.InvalidSearchError: Kind(422, "search", "There is no such search"),
-    errors.SearchTimeoutError: Kind(422, "search-timeout", "The search takes too long"),
-    errors.ModelNotFoundError: Kind(404, "model-not-found", "There is no such model"),
-    errors.ModelAmbiguousError: Kind(422, "model-ambiguous", "No model is named"),
-    errors.VersionNotFoundError: Kind(404, "version-not-found", "There is no such version"),
-    errors.NoProductionError: Kind(409, "no-production", "No version is in production any more"),
-    errors.VersionQuarantinedError: Kind(409, "version-quarantined", "The version is in quarantine"),
-    errors.StatusMoveError: Kind(409, "status-move", "The version cannot move there"),
-    errors.VersionInUseError: Kind(409, "version-in-use", "An alias names the version"),
-    errors.NoFormerVersionError: Kind(409, "no-former-version", "There is nothing to roll back to"),
-    errors.IncompatibleSignatureError: Kind(409, "incompatible-signature", "Present callers would break"),
-    errors.AliasNotFoundError: Kind(404, "alias-not-found", "There is no such alias"),
-    errors.AliasProtectedError: Kind(403, "alias-protected", "The alias is protected"),
-    errors.InvalidAliasError: Kind(422, "alias-name", "That is not an alias"),
-    errors.InvalidMetadataError: Kind(422, "metadata", "The words cannot be kept"),
-    errors.RetentionError: Kind(422, "retention", "That is no rule of retention"),
-    errors.ReasonMissingError: Kind(422, "reason-missing", "A reason is needed"),
-    errors.InputError: Kind(422, "input", "The input does not fit the signature"),
-    errors.OutputNotAvailableError: Kind(422, "output", "The model has no such output"),
-    errors.PredictionError: Kind(422, "prediction-failed", "The prediction failed"),
-    errors.BrokenSignatureError: Kind(500, "prediction-failed", "The prediction failed"),
-    errors.OutputNotFiniteError: Kind(422, "output-not-finite", "The model's answer is not finite"),
-    errors.ArtifactMissingError: Kind(503, "artifact-missing", "The artifact is missing"),
-    errors.ArtifactNotRegularError: Kind(503, "artifact-not-regular", "The artifact is not a regular file"),
-    errors.ArtifactSizeError: Kind(503, "artifact-size", "The artifact has another size than was registered"),
-    errors.ArtifactDigestError: Kind(503, "artifact-digest", "The artifact has other bytes than were registered"),
-    errors.VolumeMismatchError: Kind(503, "volume-mismatch", "The volume belongs to another store"),
-    errors.VolumeError: Kind(503, "volume", "The volume cannot be read"),
-    errors.FormatNotAllowedError: Kind(503, "format-not-allowed", "The format is not loaded here"),
-    errors.UntrustedTypeError: Kind(503, "untrusted-type", "The artifact holds types that are not trusted"),
-    errors.EnvironmentMismatchError: Kind(503, "environment-mismatch", "Trained with another scikit-learn"),
-    errors.GoldenMismatchError: Kind(503, "golden-mismatch", "The model no longer predicts what it did"),
-    errors.DeserialiseError: Kind(503, "artifact-unreadable", "The artifact cannot be loaded"),
-    errors.ArchiveError: Kind(503, "archive", "The archive is not as it should be"),
-    errors.LoadEndedError: Kind(503, "load-ended", "Loading the artifact was ended"),
+    catalog_errors.InvalidReferenceError: Kind(422, "version-reference", "The version cannot be read"),
+    catalog_errors.InvalidNameError: Kind(422, "model-name", "That is not a model name"),
+    catalog_errors.InvalidFilterError: Kind(422, "filter", "The filter cannot be read"),
+    catalog_errors.InvalidSearchError: Kind(422, "search", "There is no such search"),
+    catalog_errors.SearchTimeoutError: Kind(422, "search-timeout", "The search takes too long"),
+    catalog_errors.ModelNotFoundError: Kind(404, "model-not-found", "There is no such model"),
+    catalog_errors.ModelAmbiguousError: Kind(422, "model-ambiguous", "No model is named"),
+    catalog_errors.VersionNotFoundError: Kind(404, "version-not-found", "There is no such version"),
+    catalog_errors.NoProductionError: Kind(409, "no-production", "No version is in production any more"),
+    catalog_errors.VersionQuarantinedError: Kind(409, "version-quarantined", "The version is in quarantine"),
+    catalog_errors.StatusMoveError: Kind(409, "status-move", "The version cannot move there"),
+    catalog_errors.VersionInUseError: Kind(409, "version-in-use", "An alias names the version"),
+    catalog_errors.NoFormerVersionError: Kind(409, "no-former-version", "There is nothing to roll back to"),
+    catalog_errors.IncompatibleSignatureError: Kind(409, "incompatible-signature", "Present callers would break"),
+    catalog_errors.AliasNotFoundError: Kind(404, "alias-not-found", "There is no such alias"),
+    catalog_errors.AliasProtectedError: Kind(403, "alias-protected", "The alias is protected"),
+    catalog_errors.InvalidAliasError: Kind(422, "alias-name", "That is not an alias"),
+    catalog_errors.InvalidMetadataError: Kind(422, "metadata", "The words cannot be kept"),
+    catalog_errors.RetentionError: Kind(422, "retention", "That is no rule of retention"),
+    catalog_errors.ReasonMissingError: Kind(422, "reason-missing", "A reason is needed"),
+    model_errors.InputError: Kind(422, "input", "The input does not fit the signature"),
+    model_errors.OutputNotAvailableError: Kind(422, "output", "The model has no such output"),
+    model_errors.PredictionError: Kind(422, "prediction-failed", "The prediction failed"),
+    model_errors.BrokenSignatureError: Kind(500, "prediction-failed", "The prediction failed"),
+    model_errors.OutputNotFiniteError: Kind(422, "output-not-finite", "The model's answer is not finite"),
+    catalog_errors.ArtifactMissingError: Kind(503, "artifact-missing", "The artifact is missing"),
+    catalog_errors.ArtifactNotRegularError: Kind(503, "artifact-not-regular", "The artifact is not a regular file"),
+    catalog_errors.ArtifactSizeError: Kind(503, "artifact-size", "The artifact has another size than was registered"),
+    catalog_errors.ArtifactDigestError: Kind(
+        503, "artifact-digest", "The artifact has other bytes than were registered"
+    ),
+    catalog_errors.VolumeMismatchError: Kind(503, "volume-mismatch", "The volume belongs to another store"),
+    catalog_errors.VolumeError: Kind(503, "volume", "The volume cannot be read"),
+    model_errors.FormatNotAllowedError: Kind(503, "format-not-allowed", "The format is not loaded here"),
+    model_errors.UntrustedTypeError: Kind(503, "untrusted-type", "The artifact holds types that are not trusted"),
+    model_errors.EnvironmentMismatchError: Kind(503, "environment-mismatch", "Trained with another scikit-learn"),
+    model_errors.GoldenMismatchError: Kind(503, "golden-mismatch", "The model no longer predicts what it did"),
+    model_errors.DeserialiseError: Kind(503, "artifact-unreadable", "The artifact cannot be loaded"),
+    model_errors.ArchiveError: Kind(503, "archive", "The archive is not as it should be"),
+    model_errors.LoadEndedError: Kind(503, "load-ended", "Loading the artifact was ended"),
     TooManyGuessesError: Kind(429, "too-many-guesses", "Too many wrong tokens"),
     PredictionTimeoutError: Kind(504, "prediction-timeout", "The model did not answer in time"),
     ModelHangsError: Kind(503, "model-hangs", "The model hangs"),
     ModelBusyError: Kind(503, "model-busy", "Too many predictions wait"),
     WarmingError: Kind(503, "warming", "Versions are being loaded"),
-    errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not answer"),
-    errors.CatalogLockedError: Kind(503, "catalog-locked", "Another session holds what the change needs"),
-    errors.CatalogNotMigratedError: Kind(503, "catalog-not-migrated", "The catalog has another schema"),
-    errors.BodegaError: Kind(500, "internal", "Something went wrong"),
+    catalog_errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not answer"),
+    catalog_errors.CatalogLockedError: Kind(503, "catalog-locked", "Another session holds what the change needs"),
+    catalog_errors.CatalogNotMigratedError: Kind(503, "catalog-not-migrated", "The catalog has another schema"),
+    BodegaError: Kind(500, "internal", "Something went wrong"),
 }
 # What the framework refuses by itself. (The phrases of http.HTTPStatus change between versions of Python.)
 REFUSALS: dict[int, Kind] = {
@@ -224,12 +144,12 @@ CONNECTION: dict[int, Kind] = {
 }
 
 
-def kind_of(error: errors.BodegaError) -> Kind:
+def kind_of(error: BodegaError) -> Kind:
     """Return the row of the table that an error falls under."""
     return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
 
 
-def type_and_title(error: errors.BodegaError) -> tuple[str, str]:
+def type_and_title(error: BodegaError) -> tuple[str, str]:
     """Return what a problem says of the kind of an error."""
     kind = kind_of(error)
     return PREFIX + kind.slug, kind.title
@@ -237,29 +157,29 @@ def type_and_title(error: errors.BodegaError) -> tuple[str, str]:
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Make the app answer every error, its own and the framework's, as a problem."""
-    app.add_exception_handler(errors.BodegaError, _answer_bodega_error)  # type: ignore[arg-type]
+    app.add_exception_handler(BodegaError, _answer_bodega_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _answer_validation_error)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _answer_http_error)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _answer_crash)
 
 
-def _answer_bodega_error(_: Request, error: errors.BodegaError) -> Response:
+def _answer_bodega_error(_: Request, error: BodegaError) -> Response:
     return answer_error(error)
 
 
-def answer_error(error: errors.BodegaError) -> Response:
+def answer_error(error: BodegaError) -> Response:
     """Make the response to an error."""
     kind = kind_of(error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR or kind.status == HTTPStatus.FORBIDDEN:
         seldom.warn(f"{kind.slug}: {error.message}", f"{kind.slug}: {error.message}{_cause(error)}")
     extra: dict[str, Any] = {}
-    if isinstance(error, errors.InputError) and error.problems:
+    if isinstance(error, model_errors.InputError) and error.problems:
         extra["errors"] = list(error.problems)
-    if isinstance(error, errors.InvalidFilterError):
+    if isinstance(error, catalog_errors.InvalidFilterError):
         extra["errors"] = [{"parameter": "filter", "position": error.position, "detail": error.fault}]
     if error.step is not None:
         extra["step"] = error.step
-    if isinstance(error, errors.UntrustedTypeError):
+    if isinstance(error, model_errors.UntrustedTypeError):
         extra["types"] = list(error.types[:20])
     response = problem(kind, error.message, error.advice, **extra)
     if isinstance(error, ContentCodingError):
@@ -269,7 +189,7 @@ def answer_error(error: errors.BodegaError) -> Response:
     return response
 
 
-def _cause(error: errors.BodegaError) -> str:
+def _cause(error: BodegaError) -> str:
     """Return in a few words what an error came from: the line of a log has no room for all that led there."""
     cause = error.__cause__
     if cause is None:
@@ -301,7 +221,7 @@ def _answer_http_error(request: Request, error: HTTPException) -> Response:
 
 def _answer_crash(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(PROBLEMS[errors.BodegaError], "An unexpected error; the server's log has it.", "Report it.")
+    return problem(PROBLEMS[BodegaError], "An unexpected error; the server's log has it.", "Report it.")
 
 
 class ProblemResponse(Response):

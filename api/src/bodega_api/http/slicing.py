@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bodega_db.errors import InputError
+from bodega_model.errors import InputError, TooManyRowsError
 
-from bodega_api.http.problems import BodyError, TooManyRowsError
+from bodega_api.errors import BodyError
 
 LONG = 64 * 1024  # bytes; a parser needs less than a millisecond for so many
 DEEPEST = 8  # a document for a prediction has three levels

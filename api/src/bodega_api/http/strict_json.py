@@ -5,32 +5,13 @@ Python's own parser is used because it tells duplicate keys and refuses NaN; bot
 
 import json
 from collections.abc import AsyncIterable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bodega_api.http.problems import BodyError, BodyTooLargeError
+from bodega_model.validation.forms import Columns, DuplicateKeys, Rows, json_type
+
+from bodega_api.errors import BodyError, BodyTooLargeError
 from bodega_api.http.slicing import Parts
-
-
-class DuplicateKeys(dict[str, Any]):
-    """An object whose keys are not unique; `twice` are those that came again."""
-
-    twice: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows form: one object per row."""
-
-    rows: list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The columns form: one list per column."""
-
-    columns: dict[str, Any]
 
 
 async def collect_body(chunks: AsyncIterable[bytes], limit: int) -> bytes:
@@ -108,12 +89,6 @@ def parse_json(data: bytes, place: Callable[[int], tuple[int, int]] | None = Non
         raise BodyError("The body is nested too deeply") from None
     except ValueError:
         raise BodyError("The body holds a number with too many digits") from None
-
-
-def json_type(value: Any) -> str:
-    """Name the JSON type of a value, for a message that must not show the value."""
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", type(None): "null"}
-    return names.get(type(value), "an object")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from bodega_db.reference import LARGEST_NUMBER, METRIC_NAME
+from bodega_model.validation.forms import DuplicateKeys, json_type
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from bodega_api.http.problems import BodyError, BodyTooLargeError
-from bodega_api.http.strict_json import DuplicateKeys, json_type, parse_json
+from bodega_api.errors import BodyError, BodyTooLargeError
+from bodega_api.http.strict_json import parse_json
 from bodega_api.routes.dependencies import AppSettings, request_body
 
 WRITER = "admin token"

@@ -15,9 +15,9 @@ from bodega_model.validation.rows import shown
 from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 
+from bodega_api.errors import BodyError, BodyTooLargeError, MediaTypeError, ParameterError
 from bodega_api.http.media.coding import unpacked
 from bodega_api.http.media.kinds import Medium, body_medium
-from bodega_api.http.problems import BodyError, BodyTooLargeError, MediaTypeError, ParameterError
 from bodega_api.http.strict_json import collect_body
 from bodega_api.serving.engine import Engine
 from bodega_api.serving.executor import Calls

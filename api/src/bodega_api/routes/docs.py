@@ -9,9 +9,11 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 import orjson
-from bodega_db.errors import BodegaError, NoProductionError, VersionNotFoundError
-from bodega_db.records import Golden, Version
+from bodega_db.errors import NoProductionError, VersionNotFoundError
+from bodega_db.records import Version
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
+from bodega_model.golden import Golden
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_swagger_ui_html

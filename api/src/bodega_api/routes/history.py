@@ -9,7 +9,7 @@ from bodega_db.records import Event, Holder
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from bodega_api.http.problems import ParameterError
+from bodega_api.errors import ParameterError
 from bodega_api.routes.dependencies import ModelName, Store, only_parameters
 from bodega_api.routes.responses import ProblemAnswer
 

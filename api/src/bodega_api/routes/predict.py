@@ -6,15 +6,15 @@ from contextlib import closing, nullcontext
 from functools import partial
 from typing import Annotated
 
-from bodega_db.errors import BodegaError
+from bodega_model.errors import BodegaError
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from bodega_api.errors import BodyError, BodyTooLargeError, PredictionTimeoutError
 from bodega_api.http.media.kinds import Medium, answer_medium, body_medium
 from bodega_api.http.media.spool import IN_MEMORY, Spool
 from bodega_api.http.media.writing import Writer, start_writer
-from bodega_api.http.problems import BodyError, BodyTooLargeError, PredictionTimeoutError
 from bodega_api.http.server_timing import Laps
 from bodega_api.http.slicing import LONG
 from bodega_api.routes.dependencies import (

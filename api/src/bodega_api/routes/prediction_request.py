@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from bodega_db.errors import BodegaError, InputError
+from bodega_model.errors import BodegaError, InputError, TooManyRowsError
 from bodega_model.signature.outputs import check_output
 from bodega_model.signature.types import Signature
 from bodega_model.validation.quick import LongWayError
@@ -15,7 +15,6 @@ from bodega_api.http.media.arrow import columns_of
 from bodega_api.http.media.kinds import Medium
 from bodega_api.http.media.reading import Batches, read_batches, read_together
 from bodega_api.http.media.spool import Spool
-from bodega_api.http.problems import TooManyRowsError
 from bodega_api.http.slicing import Parts, cut
 from bodega_api.http.strict_json import read_body
 from bodega_api.serving.engine import Columns, Engine

@@ -9,9 +9,9 @@ import asyncio
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from bodega_db.errors import BodegaError
+from bodega_model.errors import BodegaError
 
-from bodega_api.http.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
+from bodega_api.errors import ModelBusyError, ModelHangsError, PredictionTimeoutError
 from bodega_api.serving.engine import MOST_ROWS, Columns, Engine
 from bodega_api.serving.executor import Calls
 from bodega_api.serving.model_cache import Key

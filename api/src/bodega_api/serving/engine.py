@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bodega_db.errors import BodegaError
-from bodega_db.records import Golden
+from bodega_model.errors import BodegaError
+from bodega_model.golden import Golden
 from bodega_model.loading.runner import Runner
 from bodega_model.plans import AsideError, NoPlanError, Plan, agrees, check_plan, compile_plan
 from bodega_model.plans.odd_rows import turns

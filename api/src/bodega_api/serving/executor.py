@@ -15,9 +15,9 @@ from queue import SimpleQueue
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from bodega_db.errors import PredictionError
+from bodega_model.errors import PredictionError
 
-from bodega_api.http.problems import ModelBusyError, ModelHangsError, PredictionTimeoutError
+from bodega_api.errors import ModelBusyError, ModelHangsError, PredictionTimeoutError
 from bodega_api.serving.model_cache import Key
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ either: it is said loudly, in the log and at `/readyz`, until a rebuild has brou
 import logging
 import threading
 
-from bodega_db.errors import BodegaError
 from bodega_db.maintenance.behind import describe
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 
 from bodega_api.serving.version_router import Routes
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
-from bodega_db.errors import BodegaError, CatalogUnavailableError
+from bodega_db.errors import CatalogUnavailableError
 from bodega_db.records import Version, VersionSummary
+from bodega_model.errors import BodegaError
 
 Key = tuple[str, int, str]
 

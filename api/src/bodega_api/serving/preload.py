@@ -3,11 +3,12 @@
 import logging
 import threading
 
-from bodega_db.errors import BodegaError, CatalogUnavailableError
+from bodega_db.errors import CatalogUnavailableError
 from bodega_db.records import VersionSummary
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 
-from bodega_api.http.problems import WarmingError
+from bodega_api.errors import WarmingError
 from bodega_api.serving.engine import Engine
 from bodega_api.serving.model_cache import LoadedVersions, key_of
 from bodega_api.serving.version_router import Routes

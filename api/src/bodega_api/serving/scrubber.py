@@ -9,9 +9,10 @@ import logging
 import threading
 from collections import Counter
 
-from bodega_db.errors import ArtifactError, ArtifactMissingError, BodegaError
+from bodega_db.errors import ArtifactError, ArtifactMissingError
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 
 from bodega_api.serving.engine import Engine
 from bodega_api.serving.model_cache import LoadedVersions

@@ -9,8 +9,8 @@ import threading
 import time
 
 from bodega_db.catalog.usage import RENEWED_AFTER, AskedOutput
-from bodega_db.errors import BodegaError
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 
 log = logging.getLogger(__name__)
 PAUSE = 1.0  # seconds, after which a promotion elsewhere knows of an output that was asked for the first time

@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bodega_db.catalog.changes import Choose, Contact
-from bodega_db.errors import BodegaError, CatalogNotMigratedError, CatalogUnavailableError
+from bodega_db.errors import CatalogNotMigratedError, CatalogUnavailableError
 from bodega_db.records import Changes, Resolution, Version
 from bodega_db.reference import ByNumber, Default, Production, Selector, parse_selector
 from bodega_db.store import ModelStore
+from bodega_model.errors import BodegaError
 
 from bodega_api.serving.model_cache import key_of
 

@@ -14,13 +14,14 @@ from functools import partial
 from typing import cast
 
 import psycopg
+from bodega_model.errors import BodegaError
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import resolve, versions
 from bodega_db.catalog.connections import create_catalog_engine
 from bodega_db.catalog.failures import translate_errors
-from bodega_db.errors import BodegaError, CatalogUnavailableError
+from bodega_db.errors import CatalogUnavailableError
 from bodega_db.records import Changes, Resolution
 from bodega_db.reference import Selector
 from bodega_db.settings import WithoutProduction

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bodega_model.golden import Json
 from bodega_model.signature.compatibility import compare_signatures
 from bodega_model.signature.contracts import relied_outputs
 from bodega_model.signature.differences import Change, Grade
 
-from bodega_db.records import Json, Version
+from bodega_db.records import Version
 
 Pairs = Mapping[str, tuple[Any, Any]]
 

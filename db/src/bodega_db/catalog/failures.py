@@ -6,18 +6,13 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from bodega_model.errors import BodegaError
 from sqlalchemy import Engine, Row, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from bodega_db.catalog.sessions import CONNECTIONS
-from bodega_db.errors import (
-    BodegaError,
-    CatalogLockedError,
-    CatalogNotMigratedError,
-    CatalogUnavailableError,
-    NotPermittedError,
-)
+from bodega_db.errors import CatalogLockedError, CatalogNotMigratedError, CatalogUnavailableError, NotPermittedError
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
 INSUFFICIENT_PRIVILEGE = "42501"

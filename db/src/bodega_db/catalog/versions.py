@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from bodega_model.golden import Golden
 from bodega_model.signature.types import Signature
 from sqlalchemy import Connection, Row, Select, Text, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -23,16 +24,7 @@ from bodega_db.errors import (
     VersionNotFoundError,
 )
 from bodega_db.lifecycle import Status
-from bodega_db.records import (
-    Changes,
-    Digest,
-    Event,
-    Golden,
-    ModelSummary,
-    Registration,
-    Version,
-    VersionSummary,
-)
+from bodega_db.records import Changes, Digest, Event, ModelSummary, Registration, Version, VersionSummary
 from bodega_db.suggestions import suggest_model
 
 SUMMARY = (

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from bodega_model.errors import EnvironmentMismatchError
 from bodega_model.loading.environment import SKLEARN, minor
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from bodega_db.catalog import versions as catalog
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.tables import HEAD
 from bodega_db.doctor.findings import Finding, State, judge
-from bodega_db.errors import CatalogNotMigratedError, EnvironmentMismatchError
+from bodega_db.errors import CatalogNotMigratedError
 
 OLDEST_SERVER = 15
 SAMPLES = 5  # of which the quickest says most: the others waited for something

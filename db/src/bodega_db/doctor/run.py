@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bodega_model.errors import BodegaError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -14,7 +15,7 @@ from bodega_db.doctor.catalog import check_clock, check_database, check_environm
 from bodega_db.doctor.findings import Finding, State
 from bodega_db.doctor.rights import check_public, check_rights
 from bodega_db.doctor.volume import check_folder, check_manifests, check_marker, check_space, check_writing
-from bodega_db.errors import BodegaError, CatalogUnavailableError, SettingsError
+from bodega_db.errors import CatalogUnavailableError, SettingsError
 
 PATIENCE = 5  # seconds without an answer after which a catalog does not answer
 Check = Callable[["Doctor"], Finding]

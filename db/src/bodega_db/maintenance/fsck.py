@@ -10,11 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bodega_model.errors import LoadError
 from bodega_model.formats.codecs import Policy, check_format, review
 from bodega_model.loading.environment import check_environment
 
 from bodega_db.catalog.inventory import Holding
-from bodega_db.errors import ArtifactError, LoadError, VolumeError
+from bodega_db.errors import ArtifactError, VolumeError
 from bodega_db.maintenance.orphans import Leftovers
 from bodega_db.maintenance.progress import Progress
 from bodega_db.records import Digest

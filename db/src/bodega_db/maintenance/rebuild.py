@@ -15,11 +15,12 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from bodega_model.errors import BodegaError
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import inventory, versions
 from bodega_db.catalog import restore as restoring
-from bodega_db.errors import BodegaError, VolumeMismatchError
+from bodega_db.errors import VolumeMismatchError
 from bodega_db.maintenance.orphans import Begin, find_leftovers
 from bodega_db.maintenance.progress import Progress
 from bodega_db.records import Registration

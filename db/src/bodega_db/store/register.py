@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
+from bodega_model.errors import BodegaError, FormatNotAllowedError, LoadError
 from bodega_model.foreign import asking
 from bodega_model.formats.codecs import Policy, dump
 from bodega_model.loading.environment import capture_environment, default_actor
@@ -18,13 +19,10 @@ from sqlalchemy.orm import Session
 
 from bodega_db.catalog import inventory, versions
 from bodega_db.errors import (
-    BodegaError,
     CatalogBehindError,
     CatalogLockedError,
     CatalogUnavailableError,
-    FormatNotAllowedError,
     IdempotencyConflictError,
-    LoadError,
     NotServableError,
     VolumeError,
 )

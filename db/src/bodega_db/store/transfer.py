@@ -6,18 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bodega_model.errors import BodegaError, FormatNotAllowedError
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import resolve
 from bodega_db.catalog import versions as catalog
-from bodega_db.errors import (
-    BodegaError,
-    BundleError,
-    FormatNotAllowedError,
-    VersionNotFoundError,
-    VersionQuarantinedError,
-)
+from bodega_db.errors import BundleError, VersionNotFoundError, VersionQuarantinedError
 from bodega_db.lifecycle import Status
 from bodega_db.records import Registration, Version
 from bodega_db.reference import Default, check_model_name, parse_reference

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from bodega_model.errors import BodegaError
+from bodega_model.golden import Golden
 from bodega_model.signature.types import Signature
 from pydantic import TypeAdapter, ValidationError
 
-from bodega_db.errors import BodegaError, BundleError
+from bodega_db.errors import BundleError
 from bodega_db.metadata import check_metrics, check_note, check_params, check_storable, check_tags
-from bodega_db.records import Digest, Golden, Registration, Version
+from bodega_db.records import Digest, Registration, Version
 
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 HINT = "Export it again, and compare the sha256 of the file after moving it."

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from bodega_db.errors import ArtifactError, BodegaError, VolumeError
+from bodega_db.errors import ArtifactError, VolumeError
+from bodega_model.errors import BodegaError
 
 from bodega.commands.output import AsJson, opened_store, write_json, write_table
 from bodega.completion.words import complete_version

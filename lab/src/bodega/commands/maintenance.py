@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from bodega_db.errors import BodegaError
+from bodega_model.errors import BodegaError
 
 from bodega.commands.output import AsJson, opened_store, write_json, write_table
 from bodega.display.progress import shown_progress

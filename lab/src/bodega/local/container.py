@@ -12,8 +12,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.errors import SettingsError
 from bodega_db.settings import SECRETS
+from bodega_model.errors import BodegaError
 
 from bodega.local.jupyter import lab_command, write_settings
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from bodega_db.errors import BodegaError
 from bodega_db.postgres.embedded import find_running
+from bodega_model.errors import BodegaError
 from rich.console import Console
 from rich.text import Text
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.errors import SettingsError
+from bodega_model.errors import BodegaError
 
 OLDEST = (2, 26)  # of docker compose; what compose.yaml was tried with
 LAST_LINES = "15"

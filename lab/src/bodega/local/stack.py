@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bodega_db.errors import BodegaError, SettingsError
+from bodega_db.errors import SettingsError
 from bodega_db.postgres.binaries import choose_account
 from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.postgres.lock import Claim, Note, describe
 from bodega_db.postgres.private_files import keep_secret
 from bodega_db.postgres.process import PARENT, Child, start_child
+from bodega_model.errors import BodegaError
 
 from bodega.local import jupyter
 from bodega.local.home import Home

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
-from bodega_db.errors import ArchiveError
 from numpy.lib import format as npy
 
+from bodega_model.errors import ArchiveError
 from bodega_model.formats.canonical import SCHEMA
 
 # A forest of 1000 trees has some 5000 members, a directory of 400 kB, and a schema of 5 MB that is 20 deep.

@@ -14,7 +14,9 @@ from io import BytesIO
 from typing import Any, BinaryIO, Self
 from zipfile import ZipFile
 
-from bodega_db.errors import (
+from bodega_db.settings import Settings
+
+from bodega_model.errors import (
     ArchiveError,
     DeserialiseError,
     FormatNotAllowedError,
@@ -22,8 +24,6 @@ from bodega_db.errors import (
     SerialiseError,
     UntrustedTypeError,
 )
-from bodega_db.settings import Settings
-
 from bodega_model.foreign import cause, find_part, known, type_name
 from bodega_model.formats import canonical
 from bodega_model.formats.archive_limits import check_archive

@@ -13,11 +13,11 @@ from types import MethodType
 from typing import Any
 
 import numpy as np
-from bodega_db.errors import BodegaError, RegistrationError
-from bodega_db.records import Golden
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.model_selection._search import BaseSearchCV
 
+from bodega_model.errors import BodegaError, RegistrationError
+from bodega_model.golden import Golden
 from bodega_model.signature.inputs import build_input
 from bodega_model.signature.outputs import METHODS, call
 from bodega_model.signature.types import Signature

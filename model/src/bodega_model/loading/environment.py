@@ -7,8 +7,7 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
-from bodega_db.errors import EnvironmentMismatchError, RegistrationError
-
+from bodega_model.errors import EnvironmentMismatchError, RegistrationError
 from bodega_model.foreign import known
 from bodega_model.loading.distributions import distributions_of
 

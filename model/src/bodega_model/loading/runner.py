@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from bodega_db.errors import BodegaError, DeserialiseError, GoldenMismatchError
-from bodega_db.records import Golden
-
+from bodega_model.errors import BodegaError, DeserialiseError, GoldenMismatchError
 from bodega_model.formats.codecs import Policy, load, measure
+from bodega_model.golden import Golden
 from bodega_model.loading.environment import check_environment, other_versions
 from bodega_model.signature.conformance import Contract
 from bodega_model.signature.inputs import Wire, build_input

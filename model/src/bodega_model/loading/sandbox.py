@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, BinaryIO
 
-from bodega_db import errors
-from bodega_db.errors import LoadEndedError, LoadError, UntrustedTypeError
-from bodega_db.records import Golden
-
+from bodega_model import errors
+from bodega_model.errors import LoadEndedError, LoadError, UntrustedTypeError
 from bodega_model.formats.codecs import Policy
+from bodega_model.golden import Golden
 from bodega_model.loading import sandbox_worker
 from bodega_model.loading.sandbox_worker import ended, read_line
 from bodega_model.signature.types import Signature

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from bodega_db.errors import OutputNotFiniteError
 
 from bodega_model import plans
+from bodega_model.errors import OutputNotFiniteError
 from bodega_model.plans.matrices import AsideError, Block, NoPlanError
 from bodega_model.plans.registry import Methods, plan_methods
 from bodega_model.plans.tables import Read, Table, readers

@@ -7,8 +7,8 @@ from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
-from bodega_db.records import Golden
 
+from bodega_model.golden import Golden
 from bodega_model.loading.runner import Runner
 from bodega_model.plans.compiling import Plan
 from bodega_model.plans.matrices import AsideError, NoPlanError

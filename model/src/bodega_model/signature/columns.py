@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bodega_db.errors import ExampleError
 from pandas.api import types as pandas_types
 
+from bodega_model.errors import ExampleError
 from bodega_model.signature.types import Column, Kind, Scalar
 
 Values = Sequence[Any]  # or an array of numpy, which is none to mypy

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from bodega_db.errors import BrokenSignatureError
 
+from bodega_model.errors import BrokenSignatureError
 from bodega_model.signature.types import Kind, Output
 
 TYPES: dict[Kind, type] = {Kind.BOOLEAN: bool, Kind.INTEGER: int, Kind.NUMBER: float, Kind.STRING: str}

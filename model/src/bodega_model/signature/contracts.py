@@ -5,8 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 
-from bodega_db.errors import RegistrationError
-
+from bodega_model.errors import RegistrationError
 from bodega_model.signature.types import Signature
 
 

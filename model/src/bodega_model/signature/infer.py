@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from bodega_db.errors import (
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from bodega_model.errors import (
     BodegaError,
     ExampleError,
     NotFittedError,
@@ -18,11 +21,8 @@ from bodega_db.errors import (
     PredictionError,
     RegistrationError,
 )
-from bodega_db.records import Golden
-from sklearn.exceptions import NotFittedError as SklearnNotFittedError
-from sklearn.utils.validation import check_is_fitted
-
 from bodega_model.foreign import asking, cause, has, known, members, part_of, read, type_name
+from bodega_model.golden import Golden
 from bodega_model.signature.columns import integer_bounds
 from bodega_model.signature.encoders import consumers, known_categories
 from bodega_model.signature.inputs import build_input, read_example

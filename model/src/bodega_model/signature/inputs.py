@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bodega_db.errors import ExampleError
 
+from bodega_model.errors import ExampleError
 from bodega_model.foreign import has, known, members
 from bodega_model.signature.columns import Values, build_column, describe_column, to_wire
 from bodega_model.signature.types import Column, Container, Signature

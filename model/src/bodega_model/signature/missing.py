@@ -13,9 +13,9 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from bodega_db.errors import ExampleError
 from pandas.api import types as pandas_types
 
+from bodega_model.errors import ExampleError
 from bodega_model.foreign import known
 from bodega_model.signature.columns import NULLS, nulls_in, to_wire, writing
 from bodega_model.signature.encoders import known_nulls

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bodega_db.errors import (
+from scipy import sparse
+
+from bodega_model.errors import (
     BodegaError,
     BrokenSignatureError,
     OutputNotAvailableError,
     OutputNotFiniteError,
     PredictionError,
 )
-from scipy import sparse
-
 from bodega_model.foreign import has, known, members, type_name
 from bodega_model.signature.conformance import (
     DTYPES,

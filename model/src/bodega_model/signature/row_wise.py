@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bodega_db.errors import BodegaError
-from bodega_db.records import Golden
-
+from bodega_model.errors import BodegaError
+from bodega_model.golden import Golden
 from bodega_model.signature.conformance import values_of
 from bodega_model.signature.inputs import build_input
 from bodega_model.signature.outputs import call

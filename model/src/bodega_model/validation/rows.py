@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from bodega_api.http.problems import TooManyRowsError
-from bodega_api.http.strict_json import Columns, DuplicateKeys, Rows, json_type
-from bodega_db.errors import InputError
 
+from bodega_model.errors import InputError, TooManyRowsError
 from bodega_model.signature.columns import integer_bounds, is_timezone_aware, read_moment, turns_to_float
 from bodega_model.signature.types import Column, Kind, Signature
+from bodega_model.validation.forms import Columns, DuplicateKeys, Rows, json_type
 
 MOST_PROBLEMS = 20
 LONGEST_NAME = 64

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Scope, Send
 
-from bodega_api.http.problems import BodyError, BodyTooLargeError, ContentCodingError
+from bodega_api.errors import BodyError, BodyTooLargeError, ContentCodingError
 
 WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's `wbits`, which tell the format
 PIECE = 64 * 1024  # bytes that are unpacked or packed in the event loop at once

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from enum import StrEnum
 
-from bodega_api.http.problems import MediaTypeError, NotAcceptableError
+from bodega_api.errors import MediaTypeError, NotAcceptableError
 
 
 class Medium(StrEnum):

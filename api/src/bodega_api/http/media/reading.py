@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-from bodega_db.errors import InputError
+from bodega_model.errors import InputError, TooManyRowsError
 from bodega_model.signature.types import MOST_TOGETHER, Column, Signature
 from bodega_model.validation.rows import Report, check_header
 from pyarrow import csv, parquet
 
+from bodega_api.errors import BodyError, BodyTooLargeError
 from bodega_api.http.media.arrow import check_types, is_text, quotes_can_be_null
 from bodega_api.http.media.kinds import Medium
-from bodega_api.http.problems import BodyError, BodyTooLargeError, TooManyRowsError
 
 ROWS_AT_ONCE = MOST_TOGETHER
 LONGEST_LINE = 1024**2  # of CSV, in bytes: a line is held in memory

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from bodega_api.http.problems import SpoolError
+from bodega_api.errors import SpoolError
 
 IN_MEMORY = 4 * 1024**2
 CHUNK = 256 * 1024

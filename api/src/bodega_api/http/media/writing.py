@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 import pyarrow as pa
-from bodega_db.errors import PredictionError
 from bodega_db.records import Resolution
+from bodega_model.errors import PredictionError
 from bodega_model.signature.conformance import Contract, flat
 from bodega_model.signature.types import Output
 from pyarrow import csv

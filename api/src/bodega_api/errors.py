@@ -1,0 +1,99 @@
+"""What can be wrong with a request, or keeps the API from answering it; `http.problems` has the status of each."""
+
+from bodega_model.errors import BodegaError
+
+
+class BodyError(BodegaError):
+    """The body of the request cannot be read as JSON rows or columns."""
+
+    hint = 'Send {"rows": [{"column": value, …}, …]} or {"columns": {"column": [value, …], …}}.'
+
+
+class MediaTypeError(BodegaError):
+    """The body of the request is said to be something that is not read here."""
+
+    hint = "Send the header Content-Type: application/json."
+
+
+class ContentCodingError(BodegaError):
+    """The body of the request is packed in a way that is not read here."""
+
+    hint = "Send it with Content-Encoding: gzip or deflate, or as it is."
+
+
+class ShuttingDownError(BodegaError):
+    """The process ends, and the request was not answered within the time that it has for that."""
+
+    hint = "Send it again: another copy or the next process answers."
+
+
+class NotAcceptableError(BodegaError):
+    """The answer is asked for in a form that it does not have."""
+
+
+class BodyTooLargeError(BodegaError):
+    """The body of the request is longer than the server reads."""
+
+    hint = "Send fewer rows at a time."
+
+
+class SpoolError(BodegaError):
+    """A table or its answer could not be kept in a temporary file."""
+
+    hint = "Make room in the folder for temporary files (TMPDIR), or send fewer rows at a time."
+
+
+class ParameterError(BodegaError):
+    """A query parameter is unknown, repeated or malformed."""
+
+
+class PredictionTimeoutError(BodegaError):
+    """The model did not answer in time; what it does is not ended, and nobody waits for it any more."""
+
+    hint = "Send fewer rows at a time. Until that call returns, the version is not called again."
+
+
+class ModelHangsError(BodegaError):
+    """The version is not called, because an earlier call of it did not return in time and goes on."""
+
+    hint = "Choose another version, or start this copy of the API again."
+
+
+class ModelBusyError(BodegaError):
+    """Too many requests wait for one version, or no thread for a prediction was free for too long."""
+
+    hint = "Try again later, or ask another copy of the API."
+
+
+class WarmingError(BodegaError):
+    """The process does not have the versions in production in memory yet."""
+
+    hint = "Wait; the log and GET /models say what could not be loaded."
+
+
+class HostError(BodegaError):
+    """The request does not say in one way which host it is for."""
+
+    hint = "Send the header Host once: the name or address in the URL, with its port."
+
+
+class MisdirectedError(BodegaError):
+    """The request is for a host that this API is not."""
+
+    hint = "Ask by an address of the API's machine, or add the name to BODEGA_ALLOWED_HOSTS and start the API again."
+
+
+class UnauthorizedError(BodegaError):
+    """The request does not carry the token that it needs."""
+
+    hint = "Send the header Authorization: Bearer TOKEN."
+
+
+class TooManyGuessesError(BodegaError):
+    """So many wrong tokens were sent that this one was not looked at."""
+
+    hint = "Send the token again after as many seconds as the header Retry-After says."
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
