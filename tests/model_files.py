@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bodega_model.formats import codecs
-from bodega_model.formats.codecs import Policy
+from bodega_model.formats.policy import Policy
 from scipy import sparse
 
 BOTH = Policy(formats=frozenset({"skops", "joblib"}))

@@ -16,7 +16,8 @@ import pytest
 from bodega_db.records import Version
 from bodega_db.store import ModelStore
 from bodega_db.volume.marker import MARKER as STORE_MARKER
-from bodega_model.formats.codecs import Policy, dump, load
+from bodega_model.formats.codecs import dump, load
+from bodega_model.formats.policy import Policy
 from conftest import Api, create_database
 from gallery import GENTOO, ask, enter, penguins, problem_of, scaler, weaker_penguins
 

@@ -16,8 +16,8 @@ from bodega_db.errors import NotServableError
 from bodega_db.store import ModelStore
 from bodega_model.errors import NotFittedError, RegistrationError
 from bodega_model.formats import codecs
-from bodega_model.formats.codecs import Policy
 from bodega_model.formats.cores import find_core
+from bodega_model.formats.policy import Policy
 from bodega_model.signature.outputs import METHODS
 from model_files import read, written
 from searches import SEARCHES, fit, scorer, search, table, tuned

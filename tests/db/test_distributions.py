@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bodega_db.store import ModelStore
 from bodega_model.errors import GoldenMismatchError
-from bodega_model.formats.codecs import Policy
+from bodega_model.formats.policy import Policy
 from bodega_model.loading import distributions
 from bodega_model.loading.distributions import distributions_of
 from bodega_model.loading.environment import capture_environment, other_versions

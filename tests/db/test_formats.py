@@ -20,7 +20,7 @@ import zoo
 from bodega_db.settings import Settings
 from bodega_model.errors import SerialiseError, UntrustedTypeError
 from bodega_model.formats import codecs
-from bodega_model.formats.codecs import Policy
+from bodega_model.formats.policy import Policy
 from bodega_model.formats.trusted_types import PARTIAL, TRUSTED_TYPES
 from model_files import Sink, read, same, written
 from siblings import SIBLINGS
@@ -253,6 +253,6 @@ def test_the_policy_comes_from_the_settings(tmp_path: Path) -> None:
         trusted_types=frozenset({"my.Type"}),
     )
 
-    policy = Policy.of(settings)
+    policy = settings.policy()
 
     assert policy == Policy(frozenset({"joblib"}), frozenset({"my.Type"}))

@@ -21,7 +21,7 @@ from bodega_model.errors import (
     UntrustedTypeError,
 )
 from bodega_model.formats import codecs
-from bodega_model.formats.codecs import Policy
+from bodega_model.formats.policy import Policy
 from fitting import fit_tree
 from model_files import read, written
 from sklearn import config_context

@@ -2,9 +2,9 @@
 
 import pytest
 from bodega_db.errors import AliasNotFoundError, InvalidNameError, ModelNotFoundError, VersionNotFoundError
+from bodega_db.names import did_you_mean
 from bodega_db.reference import check_model_name
 from bodega_db.store import ModelStore
-from bodega_db.suggestions import did_you_mean
 from bodega_model.errors import BodegaError
 from fitting import fit_tree
 from hypothesis import given

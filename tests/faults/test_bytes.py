@@ -15,7 +15,8 @@ from bodega_db.errors import ArtifactError
 from bodega_db.records import Digest
 from bodega_db.store import ModelStore
 from bodega_db.volume.folder import ArtifactStore, HashingWriter
-from bodega_model.formats.codecs import Policy, dump, load
+from bodega_model.formats.codecs import dump, load
+from bodega_model.formats.policy import Policy
 from extent import ALL
 from processes import ApiProcess, api_process
 from sklearn.linear_model import Ridge

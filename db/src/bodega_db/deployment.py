@@ -20,8 +20,8 @@ from bodega_db.catalog.roles import apply_roles
 from bodega_db.catalog.tables import HEAD
 from bodega_db.errors import SettingsError
 from bodega_db.maintenance.behind import describe, find_later
+from bodega_db.maintenance.pairing import check_pairing
 from bodega_db.settings import Settings
-from bodega_db.volume import marker
 from bodega_db.volume.manifests import Manifests
 
 ROLES = Path("/run/roles")  # one folder for each role, with the secret that its own service has
@@ -69,7 +69,7 @@ def look_at_volume(database_url: str, root: Path) -> None:
     engine = create_catalog_engine(database_url, pool_size=1)
     try:
         with translate_errors(), Session(engine) as session:
-            marker.check_volume(session, root, adopt=True)
+            check_pairing(session, root, adopt=True)
         print("migrate: catalog and volume belong together", flush=True)
         with translate_errors():
             unknown = find_later(partial(Session, engine), Manifests(root))

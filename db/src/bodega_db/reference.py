@@ -3,9 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from bodega_db.catalog.tables import NAME_PATTERN
 from bodega_db.errors import InvalidAliasError, InvalidNameError, InvalidReferenceError, ModelNotFoundError
-from bodega_db.suggestions import why_no_name
+from bodega_db.names import NAME_PATTERN, why_no_name
 
 MODEL_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,127}")

@@ -1,8 +1,10 @@
 """What a deployment chooses, read from `BODEGA_*` variables and secret files, and passed in from the edges."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from bodega_model.formats.policy import Policy
 from pydantic import Field, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
@@ -126,3 +128,7 @@ class Settings(BaseSettings):
                 "A setting that is a list is not written as JSON",
                 "As in BODEGA_FORMATS='[\"skops\"]'; docs/settings.md.",
             ) from None
+
+    def policy(self) -> Policy:
+        """Return what a process with these settings may load."""
+        return Policy(**{field.name: getattr(self, field.name) for field in fields(Policy)})

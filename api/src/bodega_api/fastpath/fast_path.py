@@ -27,12 +27,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from bodega_api.http.hosts import Hosts
 from bodega_api.http.media.json import around_predictions
-from bodega_api.routes.predict import FOUND_ERROR, freshness
+from bodega_api.http.problems import FOUND_ERROR
 from bodega_api.serving.batcher import Lane
 from bodega_api.serving.engine import MOST_ROWS, Columns, Engine
 from bodega_api.serving.executor import Calls
 from bodega_api.serving.model_cache import Key, LoadedVersions, key_of
-from bodega_api.serving.version_router import Choice, Heard, Recalled, Routes, choice_of
+from bodega_api.serving.version_router import Choice, Heard, Recalled, Routes, choice_of, freshness
 
 log = logging.getLogger(__name__)
 MOST_BODY_BYTES = 64 * 1024

@@ -10,8 +10,8 @@ from urllib.parse import quote, unquote_plus
 
 from starlette.types import Message, Scope, Send
 
+from bodega_api.http.parameters import PARAMETERS
 from bodega_api.http.proxies import path_of
-from bodega_api.routes.dependencies import PARAMETERS
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 LEFT_OUT = "[left-out]"  # nothing that a query holds unless it was meant to look like this

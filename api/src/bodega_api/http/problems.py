@@ -44,6 +44,7 @@ seldom = Seldom(log, at_most=10)
 LONGEST_CAUSE = 200  # characters
 MEDIA_TYPE = "application/problem+json"
 PROBLEM = "bodega.problem"  # in the scope of a request: the type of the problem that it was answered with
+FOUND_ERROR = "bodega.error"  # in the scope of a request: what the fast path met, for the ordinary path to word
 PREFIX = "urn:bodega:problem:"
 RETRY_AFTER_SECONDS = "2"
 # What a status says in its headers (RFC 9110): how to authorise, and when to try again.

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 
 from bodega_api.http.credentials import check_token
+from bodega_api.http.parameters import only_parameters
 from bodega_api.routes.admin_requests import (
     NEEDED,
     Actor,
@@ -30,7 +31,7 @@ from bodega_api.routes.admin_requests import (
     ordered,
     recorded,
 )
-from bodega_api.routes.dependencies import Loaded, ModelName, Reference, Store, Used, only_parameters
+from bodega_api.routes.dependencies import Loaded, ModelName, Reference, Store, Used
 from bodega_api.routes.models import get_model
 from bodega_api.routes.resolve import AliasList, alias_list
 from bodega_api.routes.responses import ModelAnswer, ProblemAnswer, VersionDetail, version_detail

@@ -3,19 +3,17 @@
 None of it waits, and all of it is `async`: for a plain function the framework takes a thread, at every request.
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated, cast
 
 from bodega_db.reference import LARGEST_NUMBER, check_known_name
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
-from bodega_model.validation.rows import shown
 from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 
-from bodega_api.errors import BodyError, BodyTooLargeError, MediaTypeError, ParameterError
+from bodega_api.errors import BodyError, BodyTooLargeError, MediaTypeError
 from bodega_api.http.media.coding import unpacked
 from bodega_api.http.media.kinds import Medium, body_medium
 from bodega_api.http.strict_json import collect_body
@@ -117,25 +115,3 @@ def reading() -> Iterator[None]:
         yield
     except ClientDisconnect:
         raise BodyError("The body ended before its announced length") from None
-
-
-PARAMETERS: set[str] = set()  # the names of all that some request takes
-
-
-def only_parameters(*names: str) -> Callable[[Request], Awaitable[None]]:
-    """Make a dependency that refuses other query parameters, and any that comes twice.
-
-    A misspelt ?verison=3 would otherwise be answered by another version without a word.
-    """
-
-    PARAMETERS.update(names)
-
-    async def check(request: Request) -> None:
-        for name, count in Counter(key for key, _ in request.query_params.multi_items()).items():
-            if name not in names:
-                known = ", ".join(names) or "none"
-                raise ParameterError(f"{shown(name)} is not a parameter here", f"Known are: {known}.")
-            if count > 1:
-                raise ParameterError(f"The parameter {name} is there {count} times", "Give it once.")
-
-    return check

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Depends
 
-from bodega_api.routes.dependencies import Choices, Inspected, Loaded, ModelCalls, Store, Warm, only_parameters
+from bodega_api.http.parameters import only_parameters
+from bodega_api.routes.dependencies import Choices, Inspected, Loaded, ModelCalls, Store, Warm
 from bodega_api.routes.responses import HealthAnswer, ProblemAnswer
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])

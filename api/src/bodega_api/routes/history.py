@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from bodega_api.errors import ParameterError
-from bodega_api.routes.dependencies import ModelName, Store, only_parameters
+from bodega_api.http.parameters import only_parameters
+from bodega_api.routes.dependencies import ModelName, Store
 from bodega_api.routes.responses import ProblemAnswer
 
 MOST_EVENTS = 500

@@ -10,8 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bodega_api.http.parameters import only_parameters
 from bodega_api.http.traffic import ANSWERED, Traffic
-from bodega_api.routes.dependencies import only_parameters
 from bodega_api.serving.counters import Tallies
 from bodega_api.serving.engine import Engine
 from bodega_api.serving.executor import Calls

@@ -5,7 +5,8 @@ from typing import Annotated
 from bodega_db.search.fields import read_fields
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from bodega_api.routes.dependencies import Loaded, Store, only_parameters
+from bodega_api.http.parameters import only_parameters
+from bodega_api.routes.dependencies import Loaded, Store
 from bodega_api.routes.responses import (
     ModelAnswer,
     ProblemAnswer,

@@ -15,22 +15,16 @@ from bodega_api.errors import BodyError, BodyTooLargeError, PredictionTimeoutErr
 from bodega_api.http.media.kinds import Medium, answer_medium, body_medium
 from bodega_api.http.media.spool import IN_MEMORY, Spool
 from bodega_api.http.media.writing import Writer, start_writer
+from bodega_api.http.parameters import only_parameters
+from bodega_api.http.problems import FOUND_ERROR
 from bodega_api.http.server_timing import Laps
 from bodega_api.http.slicing import LONG
-from bodega_api.routes.dependencies import (
-    AppSettings,
-    Choices,
-    Loaded,
-    ModelCalls,
-    body_stream,
-    only_parameters,
-    reading,
-    request_body,
-)
+from bodega_api.routes.dependencies import AppSettings, Choices, Loaded, ModelCalls, body_stream, reading, request_body
 from bodega_api.routes.prediction_request import Asked, Document, Table, understand_document, understand_table
 from bodega_api.routes.responses import PredictionAnswer, PredictionColumns, PredictionRows, ProblemAnswer
 from bodega_api.serving.engine import Columns, Engine
 from bodega_api.serving.model_cache import key_of
+from bodega_api.serving.version_router import freshness
 
 DESCRIPTION = """Predict with one version of a model.
 
@@ -80,8 +74,6 @@ HEADERS = {
         "schema": {"type": "string"},
     },
 }
-
-FOUND_ERROR = "bodega.error"  # in the scope of a request: what the fast path met, to be worded here
 
 
 async def raise_what_was_found(request: Request) -> None:
@@ -204,8 +196,3 @@ def _response(spool: Spool, medium: Medium) -> Response:
     if spool.in_memory:
         return Response(bytes(spool.view()), media_type=media_type)
     return StreamingResponse(spool.chunks(), media_type=media_type, headers={"Content-Length": str(spool.size)})
-
-
-def freshness(generation: int, age_seconds: float) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers that tell how fresh the choice of the version is, as ASGI sends them."""
-    return (b"bodega-generation", b"%d" % generation), (b"bodega-snapshot-age", b"%.1f" % age_seconds)

@@ -6,7 +6,8 @@ from bodega_db.store import ModelStore
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from bodega_api.routes.dependencies import ModelName, Store, Used, only_parameters
+from bodega_api.http.parameters import only_parameters
+from bodega_api.routes.dependencies import ModelName, Store, Used
 from bodega_api.routes.responses import ProblemAnswer
 
 VERSION = "a number, latest, production, an alias or best:METRIC[:min]"

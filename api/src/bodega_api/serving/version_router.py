@@ -254,3 +254,8 @@ def _choose_again(choose: Choose, key: Choice) -> Resolution | None:
         # A row that this program cannot read must not keep all others from being renewed.
         log.exception("A choice for the model %s could not be made again", key[0])
         return None
+
+
+def freshness(generation: int, age_seconds: float) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers that tell how fresh the choice of the version is, as ASGI sends them."""
+    return (b"bodega-generation", b"%d" % generation), (b"bodega-snapshot-age", b"%.1f" % age_seconds)

@@ -11,12 +11,12 @@ from sqlalchemy.orm import aliased
 from bodega_db import reference as ref
 from bodega_db.catalog import versions
 from bodega_db.catalog.places import describe_last_production, had_production
+from bodega_db.catalog.suggestions import suggest_alias, suggest_metric
 from bodega_db.catalog.tables import AliasRow, GenerationRow, MetricRow, ModelRow, VersionRow
 from bodega_db.errors import NoProductionError, VersionNotFoundError, VersionQuarantinedError
 from bodega_db.lifecycle import Status
 from bodega_db.records import Resolution, Version
 from bodega_db.settings import WithoutProduction
-from bodega_db.suggestions import suggest_alias, suggest_metric
 
 CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # of the same snapshot as the choice
 

@@ -24,8 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from bodega_db.names import NAME_PATTERN
+
 HEAD = "0007"  # the migration that makes them; a test holds it to be the newest
-NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,127}$"
 STATUSES = ("candidate", "production", "archived", "quarantined")
 FORMATS = ("skops", "joblib")
 SERVABLE = "status IN ('candidate', 'production')"

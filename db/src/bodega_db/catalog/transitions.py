@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from bodega_db.catalog import versions
 from bodega_db.catalog.failures import constraint
 from bodega_db.catalog.schema import check_schema
+from bodega_db.catalog.suggestions import suggest_alias
 from bodega_db.catalog.tables import AliasRow, EventRow, ModelRow, VersionRow
 from bodega_db.errors import (
     AliasNotFoundError,
@@ -24,7 +25,6 @@ from bodega_db.errors import (
 )
 from bodega_db.lifecycle import Status, production_line
 from bodega_db.records import Holder, VersionSummary
-from bodega_db.suggestions import suggest_alias
 
 # --- moves ---------------------------------------------------------------------------------------------------
 

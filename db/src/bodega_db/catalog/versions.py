@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from bodega_db.catalog.failures import constraint
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.sessions import IDLE_SECONDS
+from bodega_db.catalog.suggestions import suggest_model
 from bodega_db.catalog.tables import EventRow, GenerationRow, ModelRow, StoreRow, VersionRow
 from bodega_db.errors import (
     IdempotencyConflictError,
@@ -25,7 +26,6 @@ from bodega_db.errors import (
 )
 from bodega_db.lifecycle import Status
 from bodega_db.records import Changes, Digest, Event, ModelSummary, Registration, Version, VersionSummary
-from bodega_db.suggestions import suggest_model
 
 SUMMARY = (
     ModelRow.name.label("model"),

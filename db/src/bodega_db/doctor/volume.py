@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 from bodega_db.doctor.findings import Finding, State, judge
 from bodega_db.errors import CatalogBehindError, VolumeError, VolumeReadOnlyError
 from bodega_db.maintenance import behind
+from bodega_db.maintenance.pairing import check_pairing
 from bodega_db.records import Digest
-from bodega_db.volume import marker as ownership
 from bodega_db.volume.files import READ_ONLY, explain_write_errors, open_temporary
 from bodega_db.volume.folder import StagedArtifact, link_staged
 from bodega_db.volume.manifests import Manifests
+from bodega_db.volume.marker import read_marker
 
 PROBE_BYTES = 4096
 USED_WARNING, USED_FAULT = 0.95, 0.999
@@ -64,8 +65,8 @@ def check_folder(root: Path) -> Finding:
 
 def check_marker(session: Session, root: Path) -> Finding:
     """Find whether catalog and volume belong together; raise VolumeMismatchError if not."""
-    ownership.check_volume(session, root, adopt=False)
-    found = ownership.read_marker(root)
+    check_pairing(session, root, adopt=False)
+    found = read_marker(root)
     said = f"The marker is this catalog's, {found}." if found else "There is no marker yet, and no version either."
     return Finding("marker", State.OK, said, "", {"store": str(found) if found else None})
 

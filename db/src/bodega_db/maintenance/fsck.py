@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bodega_model.errors import LoadError
-from bodega_model.formats.codecs import Policy, check_format, review
+from bodega_model.formats.codecs import check_format, review
+from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import check_environment
 
 from bodega_db.catalog.inventory import Holding

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from bodega_model.formats.codecs import Policy, measure
+from bodega_model.formats.codecs import measure
+from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import other_versions
 from bodega_model.loading.runner import Runner, start_runner
 from bodega_model.loading.sandbox import shared_rehearsal
@@ -21,6 +22,7 @@ from bodega_db.catalog.diff import Difference, compare
 from bodega_db.catalog.failures import translate_errors
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.usage import AskedOutput
+from bodega_db.maintenance.pairing import check_pairing
 from bodega_db.records import (
     Changes,
     Digest,
@@ -38,7 +40,6 @@ from bodega_db.store.lifecycle import LifecycleVerbs
 from bodega_db.store.maintenance import UpkeepVerbs
 from bodega_db.store.retention import LeavingVerbs
 from bodega_db.store.transfer import ExchangeVerbs
-from bodega_db.volume import marker
 from bodega_db.volume.files import Pace
 from bodega_db.volume.folder import ArtifactStore
 from bodega_db.volume.manifests import Manifests
@@ -76,7 +77,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         url, size = settings.database_url.get_secret_value(), settings.pool_size
         engine = create_catalog_engine(url, size, patience=patience)
         searching = create_catalog_engine(url, max(1, size // 2), patience=patience, for_searches=True)
-        return cls(engine, searching, ArtifactStore(settings.models), Policy.of(settings), settings.without_production)
+        return cls(engine, searching, ArtifactStore(settings.models), settings.policy(), settings.without_production)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -228,7 +229,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         with self._transaction() as session:
             if adopt:
                 check_schema(catalog.get_revision(session))
-            marker.check_volume(session, self.artifacts.root, adopt=adopt)
+            check_pairing(session, self.artifacts.root, adopt=adopt)
 
     def check_catalog(self) -> int:
         """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 
-from bodega_model.formats.codecs import Policy
+from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 

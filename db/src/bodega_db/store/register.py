@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from bodega_model.errors import BodegaError, FormatNotAllowedError, LoadError
 from bodega_model.foreign import asking
-from bodega_model.formats.codecs import Policy, dump
+from bodega_model.formats.codecs import dump
+from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import capture_environment, default_actor
 from bodega_model.loading.sandbox import Rehearsal
 from bodega_model.signature.contracts import promise

@@ -8,20 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
-from bodega_db.catalog import versions
 from bodega_db.errors import VolumeError, VolumeMismatchError
 from bodega_db.volume.files import READ_ONLY, explain_write_errors, give_name
 
 MARKER = "bodega-store.json"
-
-
-def check_volume(session: Session, root: Path, *, adopt: bool) -> None:
-    """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
-    store_id = versions.get_store_id(session)
-    if not check_owner(root, store_id, catalog_is_empty=not versions.has_versions(session)) and adopt:
-        mark(root, store_id)
 
 
 def check_owner(root: Path, store_id: UUID, *, catalog_is_empty: bool) -> bool:

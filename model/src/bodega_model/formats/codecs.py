@@ -7,14 +7,12 @@ only where the settings say so, and its sha256 tells no more than that the autho
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 from zipfile import ZipFile
-
-from bodega_db.settings import Settings
 
 from bodega_model.errors import (
     ArchiveError,
@@ -27,35 +25,8 @@ from bodega_model.errors import (
 from bodega_model.foreign import cause, find_part, known, type_name
 from bodega_model.formats import canonical
 from bodega_model.formats.archive_limits import check_archive
+from bodega_model.formats.policy import Policy
 from bodega_model.formats.trusted_types import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise, turned_down
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a process may load: formats, and types beyond the reviewed ones. An artifact has no say."""
-
-    formats: frozenset[str] = frozenset({"skops"})
-    trusted_types: frozenset[str] = frozenset()
-    allow_sklearn_mismatch: bool = False
-    max_model_bytes: int = 8 * 1024**3
-    load_seconds: float = 120
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return the policy that a deployment chose."""
-        chosen = {field.name: getattr(settings, field.name) for field in fields(cls)}
-        return cls(**chosen)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, for another process."""
-        sets = {"formats": sorted(self.formats), "trusted_types": sorted(self.trusted_types)}
-        return {field.name: getattr(self, field.name) for field in fields(self)} | sets
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Read back what `to_dict` wrote."""
-        sets = {name: frozenset(value[name]) for name in ("formats", "trusted_types")}
-        return cls(**(dict(value) | sets))
 
 
 @dataclass(frozen=True, slots=True)

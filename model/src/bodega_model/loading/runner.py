@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from bodega_model.errors import BodegaError, DeserialiseError, GoldenMismatchError
-from bodega_model.formats.codecs import Policy, load, measure
+from bodega_model.formats.codecs import load, measure
+from bodega_model.formats.policy import Policy
 from bodega_model.golden import Golden
 from bodega_model.loading.environment import check_environment, other_versions
 from bodega_model.signature.conformance import Contract

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from bodega_model import errors
 from bodega_model.errors import LoadEndedError, LoadError, UntrustedTypeError
-from bodega_model.formats.codecs import Policy
+from bodega_model.formats.policy import Policy
 from bodega_model.golden import Golden
 from bodega_model.loading import sandbox_worker
 from bodega_model.loading.sandbox_worker import ended, read_line

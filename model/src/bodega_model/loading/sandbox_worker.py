@@ -21,7 +21,7 @@ from typing import Any
 
 from bodega_model.errors import LoadEndedError, LoadError
 from bodega_model.formats.archive_limits import check_archive
-from bodega_model.formats.codecs import Policy
+from bodega_model.formats.policy import Policy
 from bodega_model.golden import Golden
 from bodega_model.loading.seccomp import limit, memory_for
 from bodega_model.signature.types import Signature

@@ -1,48 +1,14 @@
 """What was meant by a name that cannot be, or is not there: the closest one."""
 
-import re
-from collections.abc import Iterable
 from difflib import get_close_matches
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
-from bodega_db.catalog.tables import NAME_PATTERN, AliasRow, MetricRow, ModelRow
+from bodega_db.catalog.tables import AliasRow, MetricRow, ModelRow
+from bodega_db.names import did_you_mean
 
 MOST_COMPARED = 200  # a few milliseconds, whatever a catalog holds
-LONGEST_NAME = 128
-RULE = "A name has 1 to 128 of a-z, 0-9, '.', '_' and '-', and begins with a letter or a digit, as in 'penguins'."
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Return "Did you mean 'penguins'? " if a known name is close, and an empty text otherwise."""
-    close = (
-        get_close_matches(name.lower(), list(known), 1) if isinstance(name, str) and len(name) <= LONGEST_NAME else []
-    )
-    return f"Did you mean {close[0]!r}? " if close else ""
-
-
-def why_no_name(name: object) -> tuple[str, str]:
-    """Return why a model cannot have a name, and what it could be called."""
-    if not isinstance(name, str):
-        return f"A {type(name).__name__} is not a model name", f"Give a text. {RULE}"
-    possible = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:LONGEST_NAME]
-    advice = f"Use {possible!r}. {RULE}" if re.fullmatch(NAME_PATTERN, possible) else RULE
-    return f"That is not a model name: {_fault(name)}", advice
-
-
-def _fault(name: str) -> str:
-    if not name:
-        return "it is empty"
-    if len(name) > LONGEST_NAME:
-        return f"it has {len(name)} characters"
-    if re.fullmatch(NAME_PATTERN, name.lower()):
-        return "it has capital letters"
-    if re.search(r"\s", name):
-        return "it has a space"
-    if re.search(r"[^a-z0-9._-]", name.lower()):
-        return "it has characters beyond letters, digits, '.', '_' and '-'"
-    return "it does not begin with a letter or a digit"
 
 
 def suggest_model(session: Session | Connection, name: str) -> str:
