@@ -81,7 +81,7 @@ def _serve(app: "FastAPI", settings: Settings) -> int:
         http=PredictionProtocol,
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
-        access_log=False,  # `access` writes it
+        access_log=False,  # `http.access_log` writes it
         proxy_headers=False,  # `proxies` reads them
     )
     raise_descriptor_limit()

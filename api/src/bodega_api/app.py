@@ -167,7 +167,7 @@ def create_app(settings: Settings) -> FastAPI:
         scrub.start()
         usage.start()
         with Connections(Limits.of(settings)).watched() as connections:
-            yield {"fast_path": app.fast_path, "connections": connections, "traffic": traffic}  # for `protocol`
+            yield {"fast_path": app.fast_path, "connections": connections, "traffic": traffic}  # for `uvicorn_protocol`
         usage.stop()
         scrub.stop()
         inspection.stop()

@@ -1,0 +1,1 @@
+"""Plain predictions, answered below ASGI; everything else goes the ordinary path."""

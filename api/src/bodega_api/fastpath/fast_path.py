@@ -1,9 +1,9 @@
-"""The fast path of `POST /predict`: what is plain is answered in one turn of the event loop.
+"""The fast path of `POST /predict`: plain requests are answered in one turn of the event loop.
 
 A request is plain if everything it needs is in memory (the choice of a version, the version, a quick plan), and if its
-body is exactly what the signature describes. Whatever is not, and whatever is wrong, is handed on untouched to the
-ordinary endpoint (`predictions`), which finds the same version, answers the same, and words every refusal. So nothing
-is decided here that is not decided there, and no error is worded twice.
+body is exactly what the signature describes. Every other request, right or wrong, goes untouched to the ordinary
+endpoint (`routes.predict`). That finds the same version, answers the same, and formats every error. So nothing is
+decided here that is not decided there, and no error is formatted twice.
 
 Requests that arrive while others are computed are computed together: one turn of the event loop is one batch.
 """
@@ -105,7 +105,7 @@ class Asked(NamedTuple):
 
 
 class FastPath:
-    """What answers plain requests: as an ASGI application before another one, and for connections (`protocol`)."""
+    """Answers plain requests: as ASGI middleware, and below ASGI for `uvicorn_protocol`."""
 
     def __init__(self, app: FastAPI, hosts: Hosts, prefix: str = "") -> None:
         self._hosts = hosts

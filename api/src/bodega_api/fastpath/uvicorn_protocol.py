@@ -1,8 +1,8 @@
 """uvicorn's protocol, which answers plain predictions before they become requests of an ASGI application.
 
 For a prediction that takes some microseconds most of the time would go into what stands between a connection and an
-application: a task, an event, and messages there and back. Here a plain request (`fast`) is read and answered where its
-bytes arrive. Everything else, and whatever turns out not to be plain, is handed to uvicorn as if nothing had happened.
+application: a task, an event, and messages there and back. Here a plain request (`fast_path`) is read and answered
+where its bytes arrive. Every other request goes to uvicorn unchanged.
 """
 
 import asyncio

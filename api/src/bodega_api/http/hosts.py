@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from bodega_api.errors import HostError, MisdirectedError
 
-TARGET = "bodega.target"  # in the scope of a request: its target, where that is not only a path (`protocol`)
+TARGET = "bodega.target"  # in the scope of a request: its target, where that is not only a path (`uvicorn_protocol`)
 MOST_KNOWN = 64
 EVERY = "*"
 # No page on the web can be of such a name (RFC 6761, 6762, 8375, and what ICANN keeps for private use).

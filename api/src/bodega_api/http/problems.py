@@ -132,7 +132,7 @@ REFUSALS: dict[int, Kind] = {
     404: Kind(404, "not-found", "There is no such page"),
     405: Kind(405, "method-not-allowed", "The page does not take this method"),
 }
-# What connections are ended with, by `strict`.
+# What connections are ended with, by `fastpath.framing`.
 CONNECTION: dict[int, Kind] = {
     400: Kind(400, "malformed-request", "The request cannot be read"),
     405: REFUSALS[405],

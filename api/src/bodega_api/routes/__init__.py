@@ -1,0 +1,1 @@
+"""The endpoints, what they take and what they answer."""

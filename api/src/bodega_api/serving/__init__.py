@@ -1,0 +1,1 @@
+"""Which version answers, the versions in memory, and the calls of models."""

@@ -23,7 +23,7 @@ OF_THE_CALL = (ModelBusyError, ModelHangsError, PredictionTimeoutError)  # and o
 
 
 class Answer(Protocol):
-    """What the answer of one request is put in: a future, or the connection that asks (`protocol`)."""
+    """What the answer of one request is put in: a future, or the connection that asks (`uvicorn_protocol`)."""
 
     def done(self) -> bool:
         """Tell whether nobody waits for it any more."""

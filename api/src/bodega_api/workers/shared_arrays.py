@@ -6,7 +6,7 @@ byte. So no worker takes another's word for anything, no format has to allow it,
 what it held before. Whoever writes to such a page gets a copy of it.
 
 Pages are equal only where an array begins at the same distance from the begin of a page in all workers, and mapped
-pages are unmapped only where an array has a mapping of its own. The allocator gives it one during a load (`allocator`);
+pages are unmapped only where an array has a mapping of its own. The allocator gives it one during a load (`malloc`);
 where it does not, nothing is shared.
 """
 

@@ -1,7 +1,7 @@
 """Several worker processes behind one port: started by forking, started again when one ends.
 
 The workers are forked from a process that has imported everything and connected to nothing, so that they have the
-libraries in memory once. What they ask each other passes through here (`siblings`).
+libraries in memory once. What they ask each other passes through here (`ipc`).
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The SQL of a store's upkeep: what the catalog says of the volume, and who may move files there now.
 
-Functions over a session that never commit, like those of `catalog`.
+Functions over a session that never commit, like those of `versions`.
 """
 
 from collections.abc import Collection, Iterator

@@ -1,7 +1,7 @@
 """What a session of the catalog may take of Postgres, as data: connections of a role, and time with what others need.
 
 The times are for sessions that a person opens by hand, as with psql or psycopg: a program of Bodega sets shorter ones
-of its own (`engine`), and a dump, a restore or a migration lifts them for itself.
+of its own (`connections`), and a dump, a restore or a migration lifts them for itself.
 """
 
 from collections.abc import Mapping

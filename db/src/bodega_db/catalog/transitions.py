@@ -1,6 +1,6 @@
 """The SQL of a version's life: moves between states, words, aliases, and who held a place when.
 
-Functions over a session that never commit, like those of `catalog`.
+Functions over a session that never commit, like those of `versions`.
 """
 
 from collections.abc import Collection, Iterator, Sequence

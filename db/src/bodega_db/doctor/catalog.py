@@ -11,7 +11,7 @@ from bodega_model.loading.environment import SKLEARN, minor
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bodega_db.catalog import versions as catalog
+from bodega_db.catalog import versions
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.tables import HEAD
 from bodega_db.doctor.findings import Finding, State, judge
@@ -86,7 +86,7 @@ def _duration(seconds: float) -> str:
 
 def check_migrations(session: Session) -> Finding:
     """Find which migration the database is at, beside the one that this program works with."""
-    found = catalog.get_revision(session)
+    found = versions.get_revision(session)
     figures = {"found": found, "expected": HEAD}
     try:
         check_schema(found)
@@ -106,13 +106,13 @@ def check_environments(session: Session) -> Finding:
     here = libraries_here()
     groups = [(_compared(row.made_with), list(row.versions)) for row in session.execute(ENVIRONMENTS)]
     foreign = [group for group in groups if differs(group[0], here)]
-    said = "; ".join(f"{_named(versions)} with {_differing(made, here)}" for made, versions in foreign or groups)
+    said = "; ".join(f"{_named(references)} with {_differing(made, here)}" for made, references in foreign or groups)
     return Finding(
         "registered with",
         State.WARNING if foreign else State.OK,
         f"{f'Here is {SKLEARN} {here[SKLEARN]}; ' if foreign else ''}{said}." if said else "There is no version yet.",
         EnvironmentMismatchError.hint if foreign else "",
-        {"environments": [{"made_with": made_with, "versions": versions} for made_with, versions in groups]},
+        {"environments": [{"made_with": made_with, "versions": named} for made_with, named in groups]},
     )
 
 

@@ -18,8 +18,7 @@ from uuid import UUID
 from bodega_model.errors import BodegaError
 from sqlalchemy.orm import Session
 
-from bodega_db.catalog import inventory, versions
-from bodega_db.catalog import restore as restoring
+from bodega_db.catalog import inventory, restore, versions
 from bodega_db.errors import VolumeMismatchError
 from bodega_db.maintenance.orphans import Begin, find_leftovers
 from bodega_db.maintenance.progress import Progress
@@ -89,7 +88,7 @@ class Rebuild:
         if marked is None:
             raise VolumeMismatchError(f"The volume {self._artifacts.root} has no marker: nothing was registered here")
         with self._begin() as session:
-            if marked != versions.get_store_id(session) and restoring.has_models(session):
+            if marked != versions.get_store_id(session) and restore.has_models(session):
                 raise VolumeMismatchError(
                     "The volume belongs to another store, and this catalog has models of its own",
                     "A lost catalog is rebuilt in a database that is new: `bodega migrate` makes its tables.",
@@ -116,17 +115,17 @@ class Rebuild:
         """Write what was found into the catalog, all or nothing; raise NotPermittedError unless one owns the tables."""
         with self._begin() as session:
             restored: dict[int, list[int]] = {}
-            with restoring.rules_suspended(session):
-                restoring.set_store_id(session, lost.store)
+            with restore.rules_suspended(session):
+                restore.set_store_id(session, lost.store)
                 for name, manifests in groupby(lost.restore, key=lambda manifest: manifest.version.model):
                     model_id, numbers = _restore_model(session, name, list(manifests))
                     restored[model_id] = numbers
-                    restoring.record_restoration(session, name, actor)
+                    restore.record_restoration(session, name, actor)
                 for name, number in lost.numbers.items():
-                    restoring.raise_last_number(session, name, number, actor)
+                    restore.raise_last_number(session, name, number, actor)
             versions.set_actor(session, actor, "restored from its manifest: its status then is not known")
             for model_id, numbers in restored.items():
-                restoring.archive_restored(session, model_id, numbers)
+                restore.archive_restored(session, model_id, numbers)
 
 
 def _restore_model(session: Session, name: str, manifests: Iterable[VersionManifest]) -> tuple[int, list[int]]:
@@ -134,9 +133,9 @@ def _restore_model(session: Session, name: str, manifests: Iterable[VersionManif
     model_id = 0
     for manifest in manifests:
         version, at = manifest.version, datetime.fromisoformat(manifest.version.created_at)
-        model_id = model_id or restoring.restore_model(session, name, at, version.created_by)
+        model_id = model_id or restore.restore_model(session, name, at, version.created_by)
         registration = _registration(manifest)
-        restoring.restore_version(
+        restore.restore_version(
             session, model_id, version.number, registration, at, version.created_by, manifest.reason
         )
         numbers.append(version.number)

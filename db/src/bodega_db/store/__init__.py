@@ -13,9 +13,7 @@ from bodega_model.loading.sandbox import shared_rehearsal
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from bodega_db.catalog import resolve as choosing
-from bodega_db.catalog import usage
-from bodega_db.catalog import versions as catalog
+from bodega_db.catalog import resolve, usage, versions
 from bodega_db.catalog.changes import Tell, Watcher
 from bodega_db.catalog.connections import STATEMENT_SECONDS, create_catalog_engine
 from bodega_db.catalog.diff import Difference, compare
@@ -93,17 +91,17 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     def models(self) -> list[ModelSummary]:
         """Return all models by name."""
         with self._transaction() as session:
-            return catalog.list_models(session)
+            return versions.list_models(session)
 
     def model(self, name: str) -> ModelSummary:
         """Return one model; raise ModelNotFoundError."""
         with self._reading() as connection:
-            return catalog.get_model(connection, check_known_name(name))
+            return versions.get_model(connection, check_known_name(name))
 
     def only_model_name(self) -> str:
         """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
         with self._transaction() as session:
-            return catalog.get_only_model_name(session)
+            return versions.get_only_model_name(session)
 
     def versions(
         self,
@@ -114,7 +112,7 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         order: str | None = None,
         limit: int | None = None,
     ) -> list[VersionSummary]:
-        """Return versions, newest first, as `search` finds them, and all of them unless limited."""
+        """Return versions, newest first, as `search.query` finds them, and all of them unless limited."""
         return list(self.search(model, filter=filter, text=text, order=order, limit=limit).versions)
 
     def search(
@@ -140,13 +138,13 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
     def get(self, name: str, number: int) -> Version:
         """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
         with self._reading() as connection:
-            return catalog.get_version(connection, check_known_name(name), number)
+            return versions.get_version(connection, check_known_name(name), number)
 
     def find(self, reference: str) -> Version:
         """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
         name, selector = parse_reference(reference)
         with self._reading() as connection:
-            return choosing.find_version(connection, name, selector, self._without_production)
+            return resolve.find_version(connection, name, selector, self._without_production)
 
     def diff(self, before: str, after: str) -> Difference:
         """Return what differs between the versions of two references, and whether callers of one can call the other."""
@@ -165,27 +163,27 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
         name, selector = parse_reference(reference)
         with self._reading() as connection:
-            return choosing.resolve(connection, name, selector, self._without_production)
+            return resolve.resolve(connection, name, selector, self._without_production)
 
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
         name = model if model is None else check_known_name(model)
         with self._reading() as connection:
-            return choosing.choose(connection, name, selector, self._without_production)
+            return resolve.choose(connection, name, selector, self._without_production)
 
     def history(self, name: str, *, before: int | None = None, limit: int = 1000) -> list[Event]:
         """Return what happened to a model, newest first; `before` is the id of the last event seen."""
         with self._transaction() as session:
-            catalog.get_model(session, check_known_name(name))
-            return catalog.list_events(session, name, limit, before)
+            versions.get_model(session, check_known_name(name))
+            return versions.list_events(session, name, limit, before)
 
     # --- hearing of changes ------------------------------------------------------------------------------
 
     def changes(self, since: int | None) -> Changes:
         """Return which models changed after a generation; without one, all of them may have."""
         with self._transaction() as session:
-            return catalog.get_changes(session, since)
+            return versions.get_changes(session, since)
 
     def watch(self, tell: Tell) -> Watcher:
         """Make what tells of every change of this catalog, once it is started."""
@@ -228,14 +226,14 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """
         with self._transaction() as session:
             if adopt:
-                check_schema(catalog.get_revision(session))
+                check_schema(versions.get_revision(session))
             check_pairing(session, self.artifacts.root, adopt=adopt)
 
     def check_catalog(self) -> int:
         """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""
         with self._transaction() as session:
-            check_schema(catalog.get_revision(session))
-            return catalog.get_generation(session)
+            check_schema(versions.get_revision(session))
+            return versions.get_generation(session)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

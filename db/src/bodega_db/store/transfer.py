@@ -10,8 +10,7 @@ from bodega_model.errors import BodegaError, FormatNotAllowedError
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
-from bodega_db.catalog import resolve
-from bodega_db.catalog import versions as catalog
+from bodega_db.catalog import resolve, versions
 from bodega_db.errors import BundleError, VersionNotFoundError, VersionQuarantinedError
 from bodega_db.lifecycle import Status
 from bodega_db.records import Registration, Version
@@ -36,17 +35,17 @@ class ExchangeVerbs(RegisteringVerbs):
         there whole or not at all.
         """
         with self._transaction() as session:
-            store = catalog.get_store_id(session)
+            store = versions.get_store_id(session)
             found = {version.reference: version for one in references for version in _named(session, one)}
-        versions = sorted(found.values(), key=lambda version: (version.model, version.number))
-        if not versions:
+        chosen = sorted(found.values(), key=lambda version: (version.model, version.number))
+        if not chosen:
             raise VersionNotFoundError("There is no version to export")
-        said = tuple(PortableVersion.of(version) for version in versions)
+        said = tuple(PortableVersion.of(version) for version in chosen)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(FORMAT, store, now, actor or default_actor(), said)
         self.check_volume()
         write_bundle(target, manifest, self._open_bundled, overwrite=overwrite)
-        return versions
+        return chosen
 
     def _open_bundled(self, version: PortableVersion) -> AbstractContextManager[BinaryIO]:
         return self.artifacts.open_verified(version.digest, version.size_bytes)
@@ -76,7 +75,7 @@ class ExchangeVerbs(RegisteringVerbs):
                 "Import them under their own names, or export each model into a file of its own.",
             )
         with self._transaction() as session:
-            here = catalog.get_store_id(session)
+            here = versions.get_store_id(session)
         if here == bundle.manifest.store and (name is None or name in models):
             raise BundleError(f"{source} was exported from this store", "Give its versions another model's name.")
 
@@ -106,8 +105,8 @@ def _named(session: Session, reference: str) -> list[Version]:
         if version.status is Status.QUARANTINED:
             raise VersionQuarantinedError(f"{version.reference} is in quarantine")
         return [version]
-    catalog.get_model(session, name)
-    return catalog.list_full_versions(session, name, without=Status.QUARANTINED)
+    versions.get_model(session, name)
+    return versions.list_full_versions(session, name, without=Status.QUARANTINED)
 
 
 def _registration(version: PortableVersion, name: str, origin: str) -> Registration:

@@ -1,0 +1,1 @@
+"""What is noted of a registration beside the model: lineage, data, parameters."""

@@ -1,0 +1,1 @@
+"""What TAB completes, and the scripts that teach it to a shell."""

@@ -1,0 +1,1 @@
+"""What a person is shown: receipts, comparisons, tables, JSON, progress."""

@@ -1,0 +1,1 @@
+"""Bodega on one machine: Postgres, API and JupyterLab together."""

@@ -1,6 +1,6 @@
-"""The kept process of `rehearsal`: what it imports once, and the children in which it loads models.
+"""The kept process of `sandbox`: what it imports once, and the children in which it loads models.
 
-For each rehearsal it forks a keeper, and that forks the process that loads, which is as fresh, is limited (`limits`)
+For each rehearsal it forks a keeper, and that forks the process that loads, which is as fresh, is limited (`seccomp`)
 and ends with it; the keeper tells how it ended. Where forking is not safe (macOS) the kept process itself rehearses and
 ends.
 

@@ -1,7 +1,7 @@
 """Bodies of predictions straight into columns, by types made from the signature; anything odd goes the long way.
 
-The long way (`body`, `validation`) decides what a body may be and says what is wrong with one. Here nothing is said: a
-body is decoded if it is beyond doubt one that the long way takes and reads the same.
+The long way (the API's `strict_json`, then `rows`) decides what a body may be, and formats the errors. This module
+raises none: it decodes a body only if the long way would certainly read it the same.
 """
 
 from collections.abc import Callable
