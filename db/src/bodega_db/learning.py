@@ -20,6 +20,7 @@ from bodega_db.errors import (
     ExampleError,
     NotFittedError,
     OutputNotAvailableError,
+    OutputNotFiniteError,
     PredictionError,
     RegistrationError,
 )
@@ -33,6 +34,14 @@ from bodega_db.rows_beside import answers_row_wise
 from bodega_db.signature import Column, Container, Kind, Output, Signature
 
 UNHEARD_OF = "bodega: a value nobody has seen"
+
+_FAILS = (
+    "Mend what it says, or pass as example the rows you would call it with, in the columns and dtypes it was fitted on."
+)
+_NOT_FINITE = (
+    "Answers are finite numbers. Register a step that keeps missing values in a pipeline with an imputer behind it, "
+    "or with the estimator that takes them."
+)
 
 
 def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
@@ -116,7 +125,7 @@ def _answer(model: Any, rows: Callable[[], Any]) -> dict[str, list[Any]]:
             continue
         except BodegaError as exc:
             if not answers:
-                raise _failure(method, exc) from exc
+                raise _failure(model, method, exc) from exc
         else:
             answers[method] = answer
     if not answers:
@@ -141,15 +150,24 @@ def _is_empty(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_empty, value))
 
 
-def _failure(method: str, exc: BodegaError) -> ExampleError:
-    by = part_of(exc.__cause__)
-    reason = f": {by + ' says ' if by else ''}{cause(exc.__cause__)}" if exc.__cause__ else ""
+def _failure(model: Any, method: str, exc: BodegaError) -> ExampleError:
+    general = _NOT_FINITE if isinstance(exc, OutputNotFiniteError) else _FAILS
     return ExampleError(
-        f"The model's {method} fails on the example. {exc.message}{reason}"[:600],
-        exc.advice
-        if exc.advice != type(exc).hint
-        else "Pass as example the rows you would call it with, in the columns and dtypes it was fitted on.",
+        f"The model's {method} fails on the example. {exc.message}{_reason(model, exc)}"[:600],
+        exc.advice if exc.advice != type(exc).hint else general,
     )
+
+
+def _reason(model: Any, exc: BodegaError) -> str:
+    """Return what was raised, and by which part unless that is the model itself, to stand after the message."""
+    if exc.__cause__ is None:
+        return ""
+    told, by, kind = cause(exc.__cause__), part_of(exc.__cause__), type_name(exc.__cause__)
+    if by not in (None, type_name(model)):
+        return f": {by} says {told}"
+    if exc.message.endswith(kind):  # which the message named
+        told = told.removeprefix(kind).removeprefix(": ")
+    return f": {told}" if told else ""
 
 
 def _describe(model: Any, answers: dict[str, list[Any]]) -> dict[str, Output]:
