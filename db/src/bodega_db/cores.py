@@ -13,6 +13,7 @@ from types import MethodType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.model_selection._search import BaseSearchCV
 
@@ -22,6 +23,9 @@ from bodega_db.outputs import METHODS, call
 from bodega_db.records import Golden
 from bodega_db.signature import Signature
 
+BEST = "best_estimator_"
+ROUTING = "_metadata_request"  # as scikit-learn names it
+NAMES = "_transformers_feature_names_out"  # which a union of DataFrames keeps as pandas' Index, and skops cannot write
 MOST_TOLD = 20  # an ensemble can hold a thousand searches
 SKLEARN, SCORERS = "sklearn.", "sklearn.metrics._scorer"
 LONGEST_TEXT = 200
@@ -47,6 +51,11 @@ class Core:
 
     model: Any
     stored: tuple[Stored, ...] = ()
+
+    def name(self) -> str:
+        """Return how the part that is stored is reached from the model that was given."""
+        searches = [stored for stored in self.stored if (stored.place, stored.what) == ("", BEST)]
+        return ".".join(["model", *(stored.what for stored in searches)])
 
     def lineage(self) -> dict[str, Any]:
         """Return what the lineage of a version says of it, under "stored_as": the first parts, if any."""
@@ -84,7 +93,7 @@ def check_core(model: Any, core: Core, signature: Signature, golden: Golden) -> 
 
 def _is_fitted(part: Any) -> bool:
     if _is_search(type(part)):
-        return "best_estimator_" in _attributes(part)
+        return BEST in _attributes(part)
     return type(part) is not TunedThresholdClassifierCV or "estimator_" in _attributes(part)
 
 
@@ -134,12 +143,12 @@ class _Reduction:
 
     def _searched(self, search: Any, place: str) -> Any:
         its = _attributes(search)
-        if "best_estimator_" not in its:
+        if BEST not in its:
             # A parameter, such as an ensemble keeps beside what it fitted: it answers nothing.
             return self.reduce(its.get("estimator"), place)
         found = {name: _readable(value) for name, value in its.get("best_params_", {}).items()}
-        self._note(search, place, "best_estimator_", best_params=found)
-        return self.reduce(its["best_estimator_"], place)
+        self._note(search, place, BEST, best_params=found)
+        return self.reduce(its[BEST], place)
 
     def _tuned(self, tuned: Any, place: str) -> Any:
         its = _attributes(tuned)
@@ -183,6 +192,10 @@ class _Reduction:
         if type(value).__module__.startswith(SKLEARN):
             # Its estimators score only while they are fitted, and some keep what they scored with.
             core |= dict.fromkeys(name for name, part in its.items() if _is_scorer(name, part))
+            if isinstance(names := its.get(NAMES), list) and any(isinstance(one, pd.Index) for one in names):
+                core[NAMES] = [np.asarray(one, dtype=object) for one in names]
+        if core.pop(ROUTING, None) is not None:  # which metadata its methods want: over HTTP there is none
+            self._note(value, place, "all but the routing of metadata")
         if its.get("scoring") is not core.get("scoring"):
             self._note(value, place, "all but the scorer")
         same = len(core) == len(_attributes(value)) and all(map(_is, core.values(), _attributes(value).values()))

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bodega_db.categories import consumers, known_categories
 from bodega_db.columns import integer_bounds
+from bodega_db.configuration import answer_by_default, by_default
 from bodega_db.errors import (
     BodegaError,
     ExampleError,
@@ -44,9 +45,10 @@ _NOT_FINITE = (
 )
 
 
-def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
+def learn(model: Any, example: Any, name: str = "model") -> tuple[Signature, Golden]:
     """Learn what a fitted model takes and gives, with golden rows that were predicted on the way.
 
+    An advice calls the model by `name`. All is asked under scikit-learn's default settings, as in the API.
     Raises NotFittedError, or ExampleError when the example cannot be understood, when the model fails on it, or
     when its rows do not survive the way through JSON; RegistrationError when the model cannot be looked at.
     """
@@ -54,8 +56,9 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
         check_fitted(model)
         check_reads_no_files(model)
         found = read_example(example, model)
+        answers = answer_by_default(model, lambda asked: _answer(asked, lambda: found.golden_rows()[0]), name)
+    with asking(model), quiet(), by_default():
         _, wire = found.golden_rows()
-        answers = _answer(model, lambda: found.golden_rows()[0])
         signature = Signature(
             found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
         )

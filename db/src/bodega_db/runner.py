@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from bodega_db.configuration import by_default
 from bodega_db.conformance import Contract
 from bodega_db.environment import check_environment, other_versions
 from bodega_db.errors import BodegaError, DeserialiseError, GoldenMismatchError
@@ -62,8 +63,10 @@ def start_runner(
     size = measure(file, fmt, policy)
     check_environment(environment, allow_mismatch=policy.allow_sklearn_mismatch)
     try:
-        runner = Runner(load(file, fmt, policy), signature, size, golden)
-        check_golden(runner, golden)
+        with by_default():
+            runner = Runner(load(file, fmt, policy), signature, size, golden)
+        with by_default():  # anew: what was imported for the load may have set others, for this thread alone
+            check_golden(runner, golden)
     except (DeserialiseError, GoldenMismatchError) as exc:
         others = other_versions(environment)
         raise type(exc)(exc.message, " ".join([*(f"{other}." for other in others), exc.advice])) from exc
