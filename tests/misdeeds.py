@@ -5,6 +5,7 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 
 
 class Unreadable:
@@ -17,6 +18,11 @@ class Unreadable:
 def _first(value: Any) -> Any:
     """Return the misdeed that puts a value in the place of the first answer."""
     return lambda answers: [value, *answers[1:]]
+
+
+def _gap(values: Any, dtype: str) -> Any:
+    """Return values in a dtype of pandas, of which the first is missing."""
+    return pd.Series([None, *list(values)[1:]], dtype="object").astype(dtype)
 
 
 # By the number that a row asks with: what becomes of the answers, and the status of the problem.
@@ -46,6 +52,27 @@ FAULTS_OF_THE_INPUT: dict[float, Any] = {
     203.0: _first(10**400),
     204.0: _first(2**64),
     205.0: lambda answers: np.ma.array(answers, mask=[True] * len(answers)),
+    206.0: _first(np.ma.masked),
+    207.0: _first(np.datetime64("NaT")),
+    208.0: lambda answers: [np.ma.array([number, 1], mask=[True, False]) for number, _ in enumerate(answers)],
+    209.0: lambda answers: _gap(range(len(answers)), "Int64"),
+    210.0: lambda answers: _gap([0.5] * len(answers), "Float64"),
+    211.0: lambda answers: _gap([True] * len(answers), "boolean"),
+    212.0: lambda answers: _gap(["low"] * len(answers), "string"),
+    213.0: lambda answers: _gap(["low"] * len(answers), "str"),
+    214.0: lambda answers: _gap(["low"] * len(answers), "object"),
+    215.0: lambda answers: _gap(["low"] * len(answers), "category"),
+    216.0: lambda answers: _gap([7] * len(answers), "category"),
+    217.0: lambda answers: _gap(["2026-01-01"] * len(answers), "datetime64[ns]"),
+    218.0: lambda answers: _gap(["2026-01-01"] * len(answers), "datetime64[ns, UTC]"),
+    219.0: lambda answers: _gap([7] * len(answers), "timedelta64[ns]"),
+    220.0: lambda answers: _gap([7] * len(answers), "int64[pyarrow]"),
+    221.0: lambda answers: _gap(range(len(answers)), "Int64").to_frame(),
+    222.0: lambda answers: _gap(range(len(answers)), "Int64").to_frame("a").assign(b=0.5),
+    223.0: lambda answers: _gap(["low"] * len(answers), "str").to_frame("a").assign(b=0.5),
+    224.0: lambda answers: _gap(range(len(answers)), "Int64").array,
+    225.0: lambda answers: pd.Index(_gap(["low"] * len(answers), "category")),
+    226.0: lambda answers: np.array(["NaT"] * len(answers), "M8[s]"),
 }
 NOT_FINITE: dict[float, Any] = {301.0: _first(float("nan")), 302.0: _first(float("-inf"))}
 MISDEEDS = FAULTS_OF_THE_MODEL | FAULTS_OF_THE_INPUT | NOT_FINITE

@@ -16,7 +16,7 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (importing it is what enables)
-from sklearn.feature_selection import RFECV
+from sklearn.feature_selection import RFECV, SelectFromModel
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, RidgeCV
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
@@ -105,6 +105,10 @@ SEARCHES: dict[str, Callable[[], Any]] = {
     ),
     "in-a-union": lambda: make_pipeline(
         FeatureUnion([("all", StandardScaler()), ("few", search(PCA(), {"n_components": [1, 2]}, scoring=components))]),
+        LogisticRegression(),
+    ),
+    "read-by-a-selection": lambda: make_pipeline(
+        SelectFromModel(search(), importance_getter="best_estimator_.coef_", threshold=-np.inf, max_features=2),
         LogisticRegression(),
     ),
     "voting": lambda: VotingClassifier([("search", search()), ("plain", LogisticRegression())], weights=[2, 1]),

@@ -13,6 +13,7 @@ import pytest
 from bodega_api.http.media.kinds import Medium
 from bodega_db.store import ModelStore
 from bodega_model.errors import ExampleError
+from bodega_model.signature.infer import learn
 from conftest import Api
 from gallery import problem_of
 from misdeeds import FAULTS_OF_THE_MODEL, MISDEEDS, NOT_FINITE, Misbehaving
@@ -139,6 +140,8 @@ class Answering:
         (lambda X: [[1], [1, 2], [1], [1], [1]], "unlike shapes"),
         (lambda X: X.to_dict("list"), "is a dict, not an array"),
         (lambda X: np.array(X["x"], dtype="datetime64[s]"), "datetime64"),
+        (lambda X: X["x"].where(X["x"] > 2).convert_dtypes(), "no answer"),
+        (lambda X: X["x"].gt(2).map({True: "high"}), "no answer"),
     ],
 )
 def test_a_model_that_does_not_answer_its_own_example_is_refused(
@@ -149,6 +152,39 @@ def test_a_model_that_does_not_answer_its_own_example_is_refused(
         store.register(Answering(answer), "refused", example=EXAMPLE)
 
     assert store.versions() == []
+
+
+LARGE = 2**60 + 1
+WHOLE: dict[str, tuple[Callable[[int], Any], list[Any]]] = {
+    "Int64": (lambda n: pd.Series(range(n), dtype="Int64"), [0, 1]),
+    "Float64": (lambda n: pd.Series([0.5] * n, dtype="Float64"), [0.5, 0.5]),
+    "boolean": (lambda n: pd.Series([True] * n, dtype="boolean"), [True, True]),
+    "string": (lambda n: pd.Series(["a"] * n, dtype="string"), ["a", "a"]),
+    "category": (lambda n: pd.Categorical(["a"] * n), ["a", "a"]),
+    "index": (lambda n: pd.Index(range(n), dtype="UInt16"), [0, 1]),
+    "categories-beside-fractions": (
+        lambda n: pd.DataFrame({"a": pd.Categorical([LARGE] * n), "b": 0.5}),
+        [[LARGE, 0.5]] * 2,
+    ),
+    "arrow-beside-fractions": (
+        lambda n: pd.DataFrame({"a": pd.Series([LARGE] * n, dtype="int64[pyarrow]"), "b": 0.5}),
+        [[LARGE, 0.5]] * 2,
+    ),
+    "sparse-beside-fractions": (
+        lambda n: pd.DataFrame({"a": pd.arrays.SparseArray([LARGE] * n), "b": 0.5}),
+        [[LARGE, 0.5]] * 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_dtype_of_pandas_without_a_gap_is_answered_exactly(name: str) -> None:
+    """Nullable ones, categories and those of Arrow, and integers beside fractions, to the last digit."""
+    answer, expected = WHOLE[name]
+
+    golden = learn(Answering(lambda X: answer(len(X))), EXAMPLE)[1]
+
+    assert golden.outputs["predict"][:2] == expected
 
 
 def test_a_row_of_several_kinds_is_held_place_by_place(store: ModelStore, api: Api) -> None:

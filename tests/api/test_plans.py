@@ -305,6 +305,31 @@ def test_the_api_says_whether_a_version_has_a_plan(api: Api) -> None:
     assert 'bodega_answers_total{by="plan",model="penguins",version="1"} 3.0' in api.client.get("/metrics").text
 
 
+def test_a_plan_that_passed_serves_although_rows_alone_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide model takes long for each row: whether it looks at other rows is then not known, and the plan stays."""
+    monkeypatch.setattr(engines, "BY_ROW_SECONDS", 0.2)
+    monkeypatch.setattr(engines, "QUICK_SECONDS", 0.0)
+    runner, golden = runner_of("linear")
+    model = copy(runner.model)
+    asked: list[int] = []
+
+    def predict(X: Any) -> Any:
+        asked.append(len(X))
+        time.sleep(0.05)
+        return runner.model.predict(X)
+
+    model.predict = predict
+    engine = Engine.start(replace(runner, model=model), golden, Tally())
+
+    assert engine.plan is not None
+    assert engine.by_row is None
+    assert not engine.batched
+    assert golden.rows == 20
+    assert asked.count(1) < golden.rows + 10  # of which ten at most for the gate
+    row = {name: values[:1] for name, values in golden.inputs.items()}
+    assert engine.predict(row, "predict") == runner.predict(row, "predict")
+
+
 def test_a_model_that_hangs_on_odd_rows_answers_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of the gate are not those of anybody: a model that never returns from one is asked for it once."""
     monkeypatch.setattr(engines, "PLAN_SECONDS", 0.5)

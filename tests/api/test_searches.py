@@ -9,7 +9,7 @@ from conftest import Api
 from searches import SEARCHES, fit, search, table
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-AT_ONCE = ("grid", "threshold-of-the-other-class")
+AT_ONCE = ("grid", "read-by-a-selection", "threshold-of-the-other-class")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from bodega_model.formats.cores import find_core
 from bodega_model.formats.policy import Policy
 from bodega_model.signature.outputs import METHODS
 from model_files import read, written
+from reaching import READERS, of_several_labels
 from searches import SEARCHES, fit, scorer, search, table, tuned
 from sklearn.cluster import BisectingKMeans, KMeans
 from sklearn.feature_extraction.text import CountVectorizer
@@ -32,9 +33,18 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 AT_ONCE = (  # of each kind one in the first tier
-    *("grid", "halving-grid", "several-metrics", "transformer", "threshold-of-the-other-class", "in-a-pipeline"),
+    *(
+        "grid",
+        "read-by-a-selection",
+        "halving-grid",
+        "several-metrics",
+        "transformer",
+        "threshold-of-the-other-class",
+        "in-a-pipeline",
+    ),
     *("soft-voting", "calibrated", "one-vs-rest", "logistic-with-scorer", "boosting-with-scorer"),
 )
+READ_AT_ONCE = ("function", "deep", "threshold", "elimination", "own-class", "own-threshold", "own-pipeline", "shared")
 every_search = pytest.mark.parametrize(
     "name", [name if name in AT_ONCE else pytest.param(name, marks=pytest.mark.sweep) for name in SEARCHES]
 )
@@ -94,6 +104,48 @@ def test_models_without_a_search_are_stored_as_they_are() -> None:
     assert find_core(3).model == 3
 
 
+@pytest.mark.parametrize(
+    "name", [name if name in READ_AT_ONCE else pytest.param(name, marks=pytest.mark.sweep) for name in READERS]
+)
+def test_what_reads_a_search_finds_it_in_the_file(name: str) -> None:
+    """A getter, a function or a class of a person's own reads what a search found, and answers bit for bit."""
+    X, y = table()
+    model = READERS[name]().fit(X, y)
+
+    core = find_core(model)
+
+    content = written(core.model, "joblib")
+    assert core.model is not model
+    assert b"_Scorer" not in content
+    assert b"Halves" not in content
+    assert differing(model, core.model, X) == []
+    assert differing(model, read(content, "joblib"), X) == []
+
+
+def test_several_labels_of_which_each_reads_a_search() -> None:
+    """Lists of probabilities too are the same from the file."""
+    model, X = of_several_labels()
+
+    assert differing(model, read(written(find_core(model).model)), X) == []
+
+
+def test_a_search_that_is_read_keeps_what_it_found_and_nothing_that_found_it(store: ModelStore) -> None:
+    """Its estimator, plain parameters and results stay; scorers, folds, and the grid, which may hold anything, do not."""
+    X, y = table()
+    model = READERS["randomized"]().fit(X, y)
+
+    version = store.register(model, "read", example=X)
+
+    kept, was = store.open(version).model[0].estimator_, model[0].estimator_
+    assert type(kept) is type(was)
+    assert kept.best_params_ == was.best_params_
+    assert kept.best_estimator_.coef_.tolist() == was.best_estimator_.coef_.tolist()
+    assert (kept.scoring, kept.cv, kept.param_distributions, hasattr(kept, "scorer_")) == ("f1", None, {}, False)
+    [told] = version.lineage["stored_as"]
+    assert told["what"] == "all but scorers, folds and grid"
+    assert told["best_params"] == {"C": was.best_params_["C"]}
+
+
 def test_several_labels_at_once() -> None:
     """A chain of searches answers its lists from the file."""
     model, X = searches.chain()
@@ -111,7 +163,9 @@ def test_a_model_that_holds_itself_ends() -> None:
     model = Loop().fit(X, y)
     model.own, model.search = model, search().fit(X, y)  # type: ignore[attr-defined]
 
-    assert type(find_core(model).model.search) is LogisticRegression
+    kept = find_core(model).model.search
+    assert type(kept.best_estimator_) is LogisticRegression
+    assert kept.scoring is None
 
 
 class MySearch(GridSearchCV):
@@ -141,7 +195,7 @@ def test_a_search_of_another_library_counts_if_it_leaves_the_answers_to_its_best
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in ("randomized", "halving-grid", "threshold-of-the-other-class", "stacking")
+        name if name in ("randomized", "read-by-a-selection", "halving-grid", "threshold-of-the-other-class", "stacking")
         else pytest.param(name, marks=pytest.mark.sweep)
         for name in SEARCHES
     ],

@@ -22,9 +22,11 @@ from bodega_model.errors import (
 )
 from bodega_model.formats import codecs
 from bodega_model.formats.policy import Policy
+from bodega_model.formats.trusted_types import advise
 from fitting import fit_tree
 from model_files import read, written
 from sklearn import config_context
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -309,6 +311,61 @@ def test_several_types_are_one_line_of_the_settings() -> None:
     assert "my.Type" in trusted
     assert f"trusted_types={line[1]}" in caught.value.advice
     assert read(content, policy=Policy(trusted_types=trusted)).predict([[2.0]]) == pytest.approx(2.0)
+
+
+def test_many_types_are_named_once_and_listed_in_the_lines() -> None:
+    """A library's vectorizer has dozens: the sentence counts them, and the lines hold each."""
+    names = [f"strange.parts.Part{number}" for number in range(24)]
+
+    (told,) = advise(names, {}, ())
+
+    assert told.startswith("24 types of strange were not reviewed: ")
+    assert all(told.count(f'"{name}"') == 2 for name in names)
+
+
+class Joining(BaseEstimator):  # type: ignore[misc]
+    """Keeps a table to join with, as transformers of other libraries do."""
+
+    def __init__(self, table: Any = None) -> None:
+        self.table = table
+
+    def fit(self, X: Any, y: Any = None) -> "Joining":
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X.merge(self.table, on="key")[["value"]]
+
+
+def test_a_table_that_a_part_keeps_is_named_and_not_what_is_inside_of_it() -> None:
+    """And the rest of the pipeline, which takes rows that went through the step, is written and gives the same."""
+    rows = pd.DataFrame({"key": ["a", "b", "a", "b"]})
+    joining = Joining(pd.DataFrame({"key": ["a", "b"], "value": [1.0, 2.0]}))
+    model = make_pipeline(joining, LinearRegression()).fit(rows, [1.0, 3.0, 1.0, 3.0])
+
+    with pytest.raises(SerialiseError, match=r"because of Joining\.table \(of type DataFrame\)") as caught:
+        written(model)
+
+    assert "take the step that needs the table out of the model, and send rows that went through it" in str(
+        caught.value
+    )
+    assert (read(written(model[1:])).predict(joining.transform(rows)) == model.predict(rows)).all()
+
+
+def test_a_lambda_of_another_library_is_not_told_to_be_moved() -> None:
+    """It is not the person's: an option that does without it is what helps. One's own stands beside it as ever."""
+    model = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
+    theirs, mine = (lambda: 0.0), (lambda: 1.0)
+    theirs.__module__, mine.__module__ = "narwhals.functions", "__main__"
+
+    def advice(*kept: Any) -> list[str]:
+        model.kept_ = list(kept)
+        with pytest.raises(SerialiseError, match="<lambda>, which no other process can import") as caught:
+            written(model)
+        return str(caught.value.advice).splitlines()
+
+    assert [line.strip()[:20] for line in advice(theirs)] == ["What is of narwhals "]
+    assert [line.strip()[:12] for line in advice(mine)] == ["Move lambdas"]
+    assert len(advice(theirs, mine)) == 2
 
 
 def test_a_series_that_a_part_keeps_is_named_with_its_place() -> None:

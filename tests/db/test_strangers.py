@@ -21,6 +21,7 @@ from model_files import written
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.feature_selection import SelectFdr, SelectFpr, SelectFwe
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -190,6 +191,33 @@ def test_a_refusal_names_the_part_and_the_cause() -> None:
 
     with pytest.raises(ExampleError, match=r"Failing says RuntimeError: cannot be done"):
         learn(model, X)
+
+
+class Unready(LinearRegression):  # type: ignore[misc]
+    """A model of another library that wants one more call before it predicts."""
+
+    def predict(self, X: Any) -> Any:
+        raise LookupError("call conformalize before predict")
+
+
+def test_what_a_model_itself_raises_is_told_once() -> None:
+    """Its name and the type of the error are in the message already; the advice begins with what it says."""
+    with pytest.raises(ExampleError) as caught:
+        learn(fitted(Unready), X)
+
+    assert caught.value.message.endswith("Unready.predict raised LookupError: call conformalize before predict")
+    assert caught.value.advice.startswith("Mend what it says, or pass as example the rows")
+
+
+def test_an_answer_with_gaps_is_told_what_takes_them() -> None:
+    """A step that keeps missing values is no model by itself, and is one with an imputer behind it."""
+    frame = pd.DataFrame({"a": [1.0, np.nan, 3.0, 5.0], "b": [1.0, 2.0, 3.0, 4.0]})
+    alone = StandardScaler().fit(frame)
+
+    with pytest.raises(ExampleError, match=r"not a finite number for some rows\n.*an imputer behind it"):
+        learn(alone, frame)
+
+    assert list(learn(make_pipeline(StandardScaler(), SimpleImputer()).fit(frame), frame)[0].outputs) == ["transform"]
 
 
 def test_a_property_that_raises_is_named() -> None:

@@ -94,7 +94,7 @@ def _inside(part: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(number), one) for number, one in enumerate(part))
     elif isinstance(part, dict):
         yield from ((str(name), one) for name, one in part.items())
-    elif _is_estimator(part):
+    elif _is_estimator(part) and not _is_of_pandas(part):
         yield from vars(part).items()
 
 
@@ -114,6 +114,10 @@ def part_of(exc: BaseException | None) -> str | None:
         return None
     owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(exc.__traceback__)]
     return next((type_name(owner) for owner in reversed(owners) if _is_estimator(owner)), None)
+
+
+def _is_of_pandas(part: Any) -> bool:
+    return str(type(part).__module__).partition(".")[0] == "pandas"
 
 
 def _is_estimator(owner: Any) -> bool:

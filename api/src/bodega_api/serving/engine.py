@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 CHECKED_EVERY = 1000
 RESTS = 50  # times as long as a comparison took, no other one begins: models are slow, and would take what plans save
 PLAN_SECONDS = 30  # a model may never return from an odd row
+BY_ROW_SECONDS = 5.0  # a wide model takes a third of a second for a row, and each golden row is asked alone
 # What the event loop computes itself, while everybody else waits: so many rows at once at most, and so many seconds.
 MOST_ROWS = 128
 QUICK_SECONDS, QUICK_BATCH_SECONDS = 0.001, 0.005
@@ -181,17 +182,20 @@ def _find_ways(runner: Runner, golden: Golden) -> Ways:
     return Ways(plan, "", by_row=_answers_by_row(runner.predict, golden))
 
 
-def _answers_by_row(predict: Callable[[Columns, str], list[Any]], golden: Golden) -> bool:
-    """Tell whether each golden row is answered alone as among the others, on this machine."""
+def _answers_by_row(predict: Callable[[Columns, str], list[Any]], golden: Golden) -> bool | None:
+    """Tell whether each golden row is answered alone as among the others, on this machine; None if time ran out."""
+    until = time.monotonic() + BY_ROW_SECONDS
     alone = [{name: [values[place]] for name, values in golden.inputs.items()} for place in range(golden.rows)]
     try:
-        return all(
-            agrees(expected, predict(row, output)[0])
-            for output in golden.outputs
-            for expected, row in zip(predict(golden.inputs, output), alone, strict=True)
-        )
+        for output in golden.outputs:
+            for expected, row in zip(predict(golden.inputs, output), alone, strict=True):
+                if time.monotonic() > until:
+                    return None
+                if not agrees(expected, predict(row, output)[0]):
+                    return False
     except Exception:  # noqa: BLE001 (whatever a row alone is refused for)
         return False
+    return True
 
 
 def _is_quick(plan: Plan, golden: Golden) -> bool:

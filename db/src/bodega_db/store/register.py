@@ -109,6 +109,7 @@ class RegisteringVerbs:
         """
         # These bring scikit-learn along, which listing versions does not need.
         from bodega_model.formats.cores import check_core, find_core
+        from bodega_model.signature.configuration import by_default
         from bodega_model.signature.infer import learn
 
         check_model_name(name)
@@ -126,16 +127,17 @@ class RegisteringVerbs:
             raise FormatNotAllowedError(f"This process does not load {format!r:.20}, so it does not register it either")
         self.check_volume(adopt=True)
         self._check_numbers(name)
-        signature, golden = learn(core.model, example)
+        signature, golden = learn(core.model, example, core.name())
         if core.model is not model:
-            with asking(model):
+            with asking(model), by_default():
                 check_core(model, core, signature, golden)
         signature = promise(signature, outputs)
         check_storable("example and categories", [signature.to_dict(), golden.to_dict()])
         environment = capture_environment(core.model)
 
         def write(out: HashingWriter) -> None:
-            dump(core.model, format, cast("BinaryIO", out))
+            # Its core anew: some parts keep of each call what no file can hold.
+            dump(find_core(core.model).model, format, cast("BinaryIO", out))
 
         with self.artifacts.stage(write) as staged:
             if given_key and (earlier := self._earlier(given_key, name, staged)):

@@ -26,7 +26,14 @@ from bodega_model.foreign import cause, find_part, known, type_name
 from bodega_model.formats import canonical
 from bodega_model.formats.archive_limits import check_archive
 from bodega_model.formats.policy import Policy
-from bodega_model.formats.trusted_types import PARTIAL, PARTIAL_OF, TRUSTED_TYPES, advise, turned_down
+from bodega_model.formats.trusted_types import (
+    PARTIAL,
+    PARTIAL_OF,
+    TRUSTED_TYPES,
+    advise,
+    advise_to_move,
+    advise_to_write,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +60,9 @@ def dump(model: Any, fmt: str, out: BinaryIO) -> None:
         raise
     except BaseException as exc:  # a part of the model may raise anything when its state is asked for
         place, part = known(partial(find_part, model, lambda one: codec.dump(one, BytesIO())), ("", model))
-        refusal = turned_down(f"{type(part).__module__}.{type_name(part)}")
         raise SerialiseError(
             f"{type_name(model)} cannot be written as {fmt}{f' because of {place}' if place else ''}: {cause(exc)}",
-            f"It {refusal.because}: {refusal.instead}."
-            if refusal
-            else "Take the part that is named out of the model, or train with an estimator that can be written.",
+            advise_to_write(f"{type(part).__module__}.{type_name(part)}", fmt),
         ) from exc
 
 
@@ -131,8 +135,7 @@ def _refuse_homeless(schema: canonical.Node) -> None:
     if homeless:
         raise SerialiseError(
             f"the model holds {', '.join(homeless)}, which no other process can import",
-            "Move lambdas, and what is defined in a notebook, a script or inside a function, to the top of a "
-            "module in a package that is installed where the models run, import it from there, fit again.",
+            "\n  ".join(advise_to_move(homeless)),
         )
 
 

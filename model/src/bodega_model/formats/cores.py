@@ -13,6 +13,7 @@ from types import MethodType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.model_selection._search import BaseSearchCV
 
@@ -22,6 +23,11 @@ from bodega_model.signature.inputs import build_input
 from bodega_model.signature.outputs import METHODS, call
 from bodega_model.signature.types import Signature
 
+BEST = "best_estimator_"
+ROUTING = "_metadata_request"  # as scikit-learn names it
+NAMES = "_transformers_feature_names_out"  # which a union of DataFrames keeps as pandas' Index, and skops cannot write
+GRIDS = ("param_grid", "param_distributions")
+PASSED_ON = ("kw_args", "inv_kw_args", "metric_params", "kernel_params")  # to functions, with what is in them
 MOST_TOLD = 20  # an ensemble can hold a thousand searches
 SKLEARN, SCORERS = "sklearn.", "sklearn.metrics._scorer"
 LONGEST_TEXT = 200
@@ -47,6 +53,11 @@ class Core:
 
     model: Any
     stored: tuple[Stored, ...] = ()
+
+    def name(self) -> str:
+        """Return how the part that is stored is reached from the model that was given."""
+        searches = [stored for stored in self.stored if (stored.place, stored.what) == ("", BEST)]
+        return ".".join(["model", *(stored.what for stored in searches)])
 
     def lineage(self) -> dict[str, Any]:
         """Return what the lineage of a version says of it, under "stored_as": the first parts, if any."""
@@ -84,7 +95,7 @@ def check_core(model: Any, core: Core, signature: Signature, golden: Golden) -> 
 
 def _is_fitted(part: Any) -> bool:
     if _is_search(type(part)):
-        return "best_estimator_" in _attributes(part)
+        return BEST in _attributes(part)
     return type(part) is not TunedThresholdClassifierCV or "estimator_" in _attributes(part)
 
 
@@ -107,20 +118,22 @@ class _Reduction:
 
     def __init__(self) -> None:
         self.stored: list[Stored] = []
-        self._done: dict[int, Any] = {}
+        self._done: dict[tuple[int, bool], Any] = {}
+        self._is_read = False  # whether code that is not scikit-learn's may read the attributes of what is met
 
     def reduce(self, value: Any, place: str) -> Any:
         """Return the core of a value: the value itself, where nothing in it is to be left out."""
         if not _may_hold_models(value):
             return value
-        if id(value) not in self._done:
-            self._done[id(value)] = value  # what leads back to itself ends here
-            self._done[id(value)] = self._reduce(value, place)
-        return self._done[id(value)]
+        key = (id(value), self._is_read)
+        if key not in self._done:
+            self._done[key] = value  # what leads back to itself ends here
+            self._done[key] = self._reduce(value, place)
+        return self._done[key]
 
     def _reduce(self, value: Any, place: str) -> Any:
         if _is_search(type(value)):
-            return self._searched(value, place)
+            return self._lightened(value, place) if self._is_read else self._searched(value, place)
         if type(value) is TunedThresholdClassifierCV:
             return self._tuned(value, place)
         if isinstance(value, list | tuple):
@@ -134,12 +147,22 @@ class _Reduction:
 
     def _searched(self, search: Any, place: str) -> Any:
         its = _attributes(search)
-        if "best_estimator_" not in its:
+        if BEST not in its:
             # A parameter, such as an ensemble keeps beside what it fitted: it answers nothing.
             return self.reduce(its.get("estimator"), place)
         found = {name: _readable(value) for name, value in its.get("best_params_", {}).items()}
-        self._note(search, place, "best_estimator_", best_params=found)
-        return self.reduce(its["best_estimator_"], place)
+        self._note(search, place, BEST, best_params=found)
+        return self.reduce(its[BEST], place)
+
+    def _lightened(self, search: Any, place: str) -> Any:
+        """Return a search that answers and reads as it did, without what steered it: scorers, folds, what was tried."""
+        its = {name: value for name, value in _attributes(search).items() if name != "scorer_"}
+        if BEST in its:
+            found = {name: _readable(value) for name, value in its.get("best_params_", {}).items()}
+            self._note(search, place, "all but scorers, folds and grid", best_params=found)
+        kept = {name: value if _is_kept(name, value) else None for name, value in its.items()}
+        kept |= {name: {} for name in GRIDS if name in its} | {"refit": bool(its.get("refit", True))}
+        return _with_attributes(search, kept | self._changed(kept.items(), place))
 
     def _tuned(self, tuned: Any, place: str) -> Any:
         its = _attributes(tuned)
@@ -155,6 +178,7 @@ class _Reduction:
             response_method=its["response_method"],
         )
         fixed.estimator_ = inside
+        fixed.best_threshold_ = threshold  # as it was called: other code may read it
         vars(fixed).update({name: its[name] for name in ("n_features_in_", "feature_names_in_") if name in its})
         return fixed
 
@@ -179,10 +203,16 @@ class _Reduction:
 
     def _object(self, value: Any, place: str) -> Any:
         its = {name: part for name, part in _attributes(value).items() if not _is_own_method(value, name, part)}
+        outside, self._is_read = self._is_read, self._is_read or _reads_parts(value)
         core = its | self._changed(its.items(), place)
+        self._is_read = outside
         if type(value).__module__.startswith(SKLEARN):
             # Its estimators score only while they are fitted, and some keep what they scored with.
             core |= dict.fromkeys(name for name, part in its.items() if _is_scorer(name, part))
+            if isinstance(names := its.get(NAMES), list) and any(isinstance(one, pd.Index) for one in names):
+                core[NAMES] = [np.asarray(one, dtype=object) for one in names]
+        if core.pop(ROUTING, None) is not None:  # which metadata its methods want: over HTTP there is none
+            self._note(value, place, "all but the routing of metadata")
         if its.get("scoring") is not core.get("scoring"):
             self._note(value, place, "all but the scorer")
         same = len(core) == len(_attributes(value)) and all(map(_is, core.values(), _attributes(value).values()))
@@ -209,6 +239,19 @@ def _is_search(kind: type) -> bool:
     return issubclass(kind, BaseSearchCV) and all(
         getattr_static(kind, method, None) is getattr_static(BaseSearchCV, method, None) for method in METHODS
     )
+
+
+def _reads_parts(holder: Any) -> bool:
+    """Tell whether an estimator may read attributes of its parts: by a getter or functions, or by code of others."""
+    its = _attributes(holder)
+    if its.get("importance_getter", "auto") != "auto" or any(its.get(name) for name in PASSED_ON):
+        return True
+    return hasattr(type(holder), "get_params") and not type(holder).__module__.startswith(SKLEARN)
+
+
+def _is_kept(name: str, value: Any) -> bool:
+    """Tell what a search keeps: what it found, its estimator, and parameters that are plain values."""
+    return name.endswith("_") or name == "estimator" or isinstance(value, bool | int | float | str)
 
 
 def _is_scorer(name: Any, value: Any) -> bool:

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
+from importlib.metadata import packages_distributions
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -42,10 +43,15 @@ _FROM_NOTEBOOK = (
     "{name} is defined in a notebook or a script, which no server has: move it into a package that is "
     "installed where the models run, import it from there, and fit again."
 )
+_TO_MOVE = (
+    "Move lambdas, and what is defined in a notebook, a script or inside a function, to the top of a "
+    "module in a package that is installed where the models run, import it from there, fit again."
+)
 _FROM_PYTHON = "{name} is Python's own and no part of a model: keep plain values in its place, and fit again."
 _FROM_PANDAS = (
     "{name} is no part of a model: keep the values as an array in its place, as to_numpy() gives them, and fit again."
 )
+MOST_NAMED = 3  # in a sentence, of types that two lines list
 _FROM_PACKAGES = (
     "{names} {were} not reviewed: if no file can make {them} run code, trust {them} in the notebook, "
     "bodega.connect(trusted_types={line}), and where the models run, BODEGA_TRUSTED_TYPES='{line}'."
@@ -72,8 +78,40 @@ def advise(names: Sequence[str], places: Mapping[str, str], trusted: Iterable[st
     if open_to_trust:
         words = {"were": "were", "them": "them"} if len(open_to_trust) > 1 else {"were": "was", "them": "it"}
         line = json.dumps(sorted({*open_to_trust, *trusted}))
-        told.append(_FROM_PACKAGES.format(names=", ".join(open_to_trust), line=line, **words))
+        told.append(_FROM_PACKAGES.format(names=_named(open_to_trust), line=line, **words))
     return told
+
+
+def advise_to_write(name: str, fmt: str) -> str:
+    """Return what to do about a type that a format cannot write."""
+    if refusal := turned_down(name):
+        return f"It {refusal.because}: {refusal.instead}."
+    if name.partition(".")[0] == "pandas":
+        return (
+            f"{fmt} writes no tables: keep the values as an array, as to_numpy() gives them, and fit again; or take "
+            "the step that needs the table out of the model, and send rows that went through it."
+        )
+    return "Take the part that is named out of the model, or train with an estimator that can be written."
+
+
+def advise_to_move(names: Sequence[str]) -> list[str]:
+    """Return what to do about lambdas and other things that no process can import by their names."""
+    foreign = [name for name in names if name.partition(".")[0] in packages_distributions()]
+    told = [_TO_MOVE] if len(foreign) < len(names) else []
+    if foreign:
+        packages = ", ".join(sorted({name.partition(".")[0] for name in foreign}))
+        told.append(
+            f"What is of {packages} has no name that can be imported: choose an option that does without it, or "
+            "another estimator; in a package of your own, move it to the top of a module."
+        )
+    return told
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    packages = sorted({name.partition(".")[0] for name in names})
+    return f"{len(names)} types of {', '.join(packages)}"
 
 
 def _at(advice: str, name: str, places: Mapping[str, str]) -> str:

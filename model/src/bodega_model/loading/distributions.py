@@ -8,8 +8,10 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from bodega_model.foreign import known
+from bodega_model.signature.tracing import objects_of
 
 OURS = ("builtins", "__main__", "copyreg", "collections")
+CONTAINERS = {"pandas", "polars"}  # libraries of what set_output makes
 MOST_BYTES = 2**30  # that are looked at beside the arrays: a part may describe itself without an end
 
 
@@ -23,10 +25,17 @@ def _packages(model: Any) -> Iterator[tuple[str, str]]:
     """Yield the top package and the module of every type and function that a pickle of the model would name."""
     listing = _Listing()
     known(lambda: listing.dump(model), None)  # what cannot be pickled has told of its parts until then
-    for module in listing.modules:
+    containers = {str(said["transform"]) for part in objects_of(model) if (said := _output_of(part))}
+    for module in listing.modules | (containers & CONTAINERS):
         package = module.partition(".")[0]
         if package not in OURS:
             yield package, module
+
+
+def _output_of(part: Any) -> Any:
+    """Return what a part was told by scikit-learn's set_output."""
+    said = known(lambda: vars(part).get("_sklearn_output_config"), None)
+    return said if isinstance(said, dict) and "transform" in said else None
 
 
 class _Listing(pickle.Pickler):

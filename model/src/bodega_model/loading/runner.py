@@ -12,6 +12,7 @@ from bodega_model.formats.codecs import load, measure
 from bodega_model.formats.policy import Policy
 from bodega_model.golden import Golden
 from bodega_model.loading.environment import check_environment, other_versions
+from bodega_model.signature.configuration import by_default
 from bodega_model.signature.conformance import Contract
 from bodega_model.signature.inputs import Wire, build_input
 from bodega_model.signature.outputs import call, check_output, same_answer
@@ -63,8 +64,10 @@ def start_runner(
     size = measure(file, fmt, policy)
     check_environment(environment, allow_mismatch=policy.allow_sklearn_mismatch)
     try:
-        runner = Runner(load(file, fmt, policy), signature, size, golden)
-        check_golden(runner, golden)
+        with by_default():
+            runner = Runner(load(file, fmt, policy), signature, size, golden)
+        with by_default():  # anew: what was imported for the load may have set others, for this thread alone
+            check_golden(runner, golden)
     except (DeserialiseError, GoldenMismatchError) as exc:
         others = other_versions(environment)
         raise type(exc)(exc.message, " ".join([*(f"{other}." for other in others), exc.advice])) from exc

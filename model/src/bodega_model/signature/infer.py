@@ -18,12 +18,14 @@ from bodega_model.errors import (
     ExampleError,
     NotFittedError,
     OutputNotAvailableError,
+    OutputNotFiniteError,
     PredictionError,
     RegistrationError,
 )
 from bodega_model.foreign import asking, cause, has, known, members, part_of, read, type_name
 from bodega_model.golden import Golden
 from bodega_model.signature.columns import integer_bounds
+from bodega_model.signature.configuration import answer_by_default, by_default
 from bodega_model.signature.encoders import consumers, known_categories
 from bodega_model.signature.inputs import build_input, read_example
 from bodega_model.signature.missing import settle_nulls
@@ -34,10 +36,19 @@ from bodega_model.signature.types import Column, Container, Kind, Output, Signat
 
 UNHEARD_OF = "bodega: a value nobody has seen"
 
+_FAILS = (
+    "Mend what it says, or pass as example the rows you would call it with, in the columns and dtypes it was fitted on."
+)
+_NOT_FINITE = (
+    "Answers are finite numbers. Register a step that keeps missing values in a pipeline with an imputer behind it, "
+    "or with the estimator that takes them."
+)
 
-def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
+
+def learn(model: Any, example: Any, name: str = "model") -> tuple[Signature, Golden]:
     """Learn what a fitted model takes and gives, with golden rows that were predicted on the way.
 
+    An advice calls the model by `name`. All is asked under scikit-learn's default settings, as in the API.
     Raises NotFittedError, or ExampleError when the example cannot be understood, when the model fails on it, or
     when its rows do not survive the way through JSON; RegistrationError when the model cannot be looked at.
     """
@@ -45,8 +56,9 @@ def learn(model: Any, example: Any) -> tuple[Signature, Golden]:
         check_fitted(model)
         check_reads_no_files(model)
         found = read_example(example, model)
+        answers = answer_by_default(model, lambda asked: _answer(asked, lambda: found.golden_rows()[0]), name)
+    with asking(model), quiet(), by_default():
         _, wire = found.golden_rows()
-        answers = _answer(model, lambda: found.golden_rows()[0])
         signature = Signature(
             found.container, found.columns, _describe(model, answers), found.array_dtype, found.by_row
         )
@@ -116,7 +128,7 @@ def _answer(model: Any, rows: Callable[[], Any]) -> dict[str, list[Any]]:
             continue
         except BodegaError as exc:
             if not answers:
-                raise _failure(method, exc) from exc
+                raise _failure(model, method, exc) from exc
         else:
             answers[method] = answer
     if not answers:
@@ -141,15 +153,24 @@ def _is_empty(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_empty, value))
 
 
-def _failure(method: str, exc: BodegaError) -> ExampleError:
-    by = part_of(exc.__cause__)
-    reason = f": {by + ' says ' if by else ''}{cause(exc.__cause__)}" if exc.__cause__ else ""
+def _failure(model: Any, method: str, exc: BodegaError) -> ExampleError:
+    general = _NOT_FINITE if isinstance(exc, OutputNotFiniteError) else _FAILS
     return ExampleError(
-        f"The model's {method} fails on the example. {exc.message}{reason}"[:600],
-        exc.advice
-        if exc.advice != type(exc).hint
-        else "Pass as example the rows you would call it with, in the columns and dtypes it was fitted on.",
+        f"The model's {method} fails on the example. {exc.message}{_reason(model, exc)}"[:600],
+        exc.advice if exc.advice != type(exc).hint else general,
     )
+
+
+def _reason(model: Any, exc: BodegaError) -> str:
+    """Return what was raised, and by which part unless that is the model itself, to stand after the message."""
+    if exc.__cause__ is None:
+        return ""
+    told, by, kind = cause(exc.__cause__), part_of(exc.__cause__), type_name(exc.__cause__)
+    if by not in (None, type_name(model)):
+        return f": {by} says {told}"
+    if exc.message.endswith(kind):  # which the message named
+        told = told.removeprefix(kind).removeprefix(": ")
+    return f": {told}" if told else ""
 
 
 def _describe(model: Any, answers: dict[str, list[Any]]) -> dict[str, Output]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 from scipy import sparse
 
 from bodega_model.errors import (
@@ -149,6 +150,8 @@ def _as_array(raw: Any, method: str) -> "np.ndarray[Any, Any]":
     """Return the values, exactly as they are, with their rows first."""
     array = raw if type(raw) is np.ndarray else _unpacked(raw, method)  # what plans and most models return
     _check_width(array.shape, method)
+    if array.dtype.kind in "mM" and np.isnat(array).any():
+        raise _missing(method)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise OutputNotFiniteError(f"The model's {method} is not a finite number for some rows")
     kind, longest = array.dtype.kind, array.dtype.char == "g"  # a float of more than 64 bits
@@ -164,22 +167,64 @@ def _unpacked(raw: Any, method: str) -> "np.ndarray[Any, Any]":
     if sparse.issparse(raw):
         _check_width(raw.shape, method)  # before it is made dense
         raw = raw.toarray()
-    if isinstance(raw, np.ma.MaskedArray) and np.ma.getmaskarray(raw).any():
+    if _is_masked(raw):
         raise PredictionError(f"The model's {method} has no answer for some rows: they are masked")
+    if isinstance(raw, ExtensionArray | pd.Index):
+        raw = pd.Series(raw)
     if isinstance(raw, pd.DataFrame | pd.Series):
-        raw = _values_of(raw)
+        raw = _values_of(raw, method)
     # Of a list numpy makes one type: text of the number beside a text, and a fraction of the integer beside a fraction.
     return np.array(raw, dtype=object) if isinstance(raw, list | tuple) else np.asarray(raw)
 
 
-def _values_of(table: "pd.DataFrame | pd.Series[Any]") -> "np.ndarray[Any, Any]":
-    """Return the values of a table; as objects where an integer would be rounded beside the fractions."""
+def _is_masked(raw: Any) -> bool:
+    """Tell whether values are masked: numpy would give what lies under the mask of a row in a list."""
+    if isinstance(raw, list | tuple):
+        return any(isinstance(part, list | tuple | np.ma.MaskedArray) and _is_masked(part) for part in raw)
+    return isinstance(raw, np.ma.MaskedArray) and bool(np.ma.getmaskarray(raw).any())
+
+
+def _values_of(table: "pd.DataFrame | pd.Series[Any]", method: str) -> "np.ndarray[Any, Any]":
+    """Return the values of a table; as objects where an integer would be rounded beside the fractions.
+
+    Raises PredictionError where a column has a gap: numpy would make NaN of it, which is a number.
+    """
+    frame = table if isinstance(table, pd.DataFrame) else table.to_frame()
+    columns = (frame.iloc[:, place] for place, dtype in enumerate(frame.dtypes) if not _is_plain(dtype))
+    if any(map(_has_gap, columns)):
+        raise _missing(method)
     values = table.to_numpy()
     if isinstance(table, pd.DataFrame) and values.dtype.kind == "f":
-        integers = table.select_dtypes("integer").to_numpy()
-        if integers.size and max(abs(int(integers.min())), abs(int(integers.max()))) > EXACT_FLOAT:
+        others = (table.iloc[:, place] for place, dtype in enumerate(table.dtypes) if not _is_float(dtype))
+        if any(map(_has_large, others)):
             return table.astype(object).to_numpy()
     return values
+
+
+def _is_plain(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
+
+
+def _has_gap(column: "pd.Series[Any]") -> bool:
+    """Tell whether a value is missing; among objects NaN may be a number, if no text is beside it."""
+    if not column.isna().any():
+        return False
+    return column.dtype != object or any(isinstance(value, str) for value in column)
+
+
+def _is_float(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind == "f"
+
+
+def _has_large(column: "pd.Series[Any]") -> bool:
+    integers = column.to_numpy()
+    if integers.dtype.kind not in "iuO" or not integers.size:
+        return False
+    return max(abs(int(integers.min())), abs(int(integers.max()))) > EXACT_FLOAT
+
+
+def _missing(method: str) -> PredictionError:
+    return PredictionError(f"The model's {method} has no answer for some rows: it is missing")
 
 
 def _rows_of(array: "np.ndarray[Any, Any]", method: str) -> list[Any]:
@@ -201,11 +246,13 @@ def _check_width(shape: tuple[int, ...], method: str) -> None:
 
 
 def _item(value: Any, method: str) -> Any:
+    if value is np.ma.masked or (isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value)):
+        raise _missing(method)
     if isinstance(value, list | np.ndarray):
         return [_item(part, method) for part in value]
     value = value.item() if isinstance(value, np.generic) and value.dtype.kind in DTYPES else value
     if value is None or value is pd.NA or value is pd.NaT:
-        raise PredictionError(f"The model's {method} has no answer for some rows: it is missing")
+        raise _missing(method)
     if type(value) not in KINDS:
         raise BrokenSignatureError(f"The model's {method} holds a {type(value).__name__}, which JSON cannot carry")
     if isinstance(value, float) and not math.isfinite(value):

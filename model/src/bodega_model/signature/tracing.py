@@ -72,7 +72,18 @@ Trace = list[Call]
 
 def parts_of(model: Any) -> list[Any]:
     """Return the fitted encoders and the imputers inside of a model, each once."""
-    found: list[Any] = []
+    return [item for item in objects_of(model) if _is_watched(item)]
+
+
+def _is_watched(item: Any) -> bool:
+    attributes = _attributes(item)
+    if not isinstance(attributes, dict) or not attributes or not hasattr(type(item), "transform"):
+        return False
+    return is_encoder(attributes) or "missing_values" in attributes
+
+
+def objects_of(model: Any) -> Iterator[Any]:
+    """Go through a model and what it holds, each object once."""
     seen: set[int] = set()
     left: list[Any] = [model]
     while left and len(seen) < MOST_OBJECTS:
@@ -80,11 +91,8 @@ def parts_of(model: Any) -> list[Any]:
         if id(item) in seen or isinstance(item, LEAVES):
             continue
         seen.add(id(item))
-        inside = _inside(item)
-        left.extend(inside)
-        if inside and isinstance(attributes := _attributes(item), dict) and hasattr(type(item), "transform"):
-            found += [item] if is_encoder(attributes) or "missing_values" in attributes else []
-    return found
+        left.extend(_inside(item))
+        yield item
 
 
 def _inside(item: Any) -> list[Any]:
