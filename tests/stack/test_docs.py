@@ -203,12 +203,24 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_every_promise_has_a_proof() -> None:
-    """Each promise of the README links to the test that holds it."""
-    _, _, promises = (ROOT / "README.md").read_text().partition("## What it promises")
-    promised = re.split(r"^- ", promises.partition("## ")[0], flags=re.MULTILINE)[1:]
+    """Each promise links to a test that holds it, each section says where its promises end, and the README leads there."""
+    page = ROOT / "docs" / "promises.md"
+    _, *sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
+    promised = [
+        promise
+        for section in sections
+        for promise in re.split(r"^- ", section.partition("**Limits.**")[0], flags=re.MULTILINE)[1:]
+    ]
 
-    assert promised
+    assert len(promised) >= 30
     assert [promise for promise in promised if not any(proof for _, proof in LINK.findall(promise))] == []
+    assert [section for section in sections if "**Limits.** " not in section] == []
+    assert "docs/promises.md" in {target for target, _ in LINK.findall((ROOT / "README.md").read_text())}
+
+
+def test_the_readme_is_short() -> None:
+    """The README has at most 120 lines: one sentence, a picture, a start, and links."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
