@@ -234,7 +234,7 @@ def test_the_supervisor_ends_without_a_word() -> None:
     """A child that ends after it, as one that was being replaced, leaves no traceback."""
     program = """
         import os, signal
-        from bodega_api import supervisor
+        from bodega_api.workers import supervisor
         with supervisor._signals():
             pass
         os.kill(os.getpid(), signal.SIGCHLD)

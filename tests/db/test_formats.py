@@ -101,9 +101,9 @@ def test_a_process_that_knows_only_the_formats_loads_every_model(tmp_path: Path)
     files = {name: (written(one.model), one.example) for name, one in fitted.items()}
     (tmp_path / "files.pickle").write_bytes(pickle.dumps(files))
     program = (
-        "import io, pathlib, pickle, sys; from bodega_db import formats; "
+        "import io, pathlib, pickle, sys; from bodega_model.formats import codecs, policy; "
         "files = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()); "
-        "models = {n: formats.load(io.BytesIO(c), 'skops', formats.Policy()) for n, (c, _) in files.items()}; "
+        "models = {n: codecs.load(io.BytesIO(c), 'skops', policy.Policy()) for n, (c, _) in files.items()}; "
         "answers = {n: getattr(m, 'predict', None) or getattr(m, 'transform', None) or m.score_samples "
         "for n, m in models.items()}; "
         "sys.stdout.buffer.write(pickle.dumps({n: answers[n](e) for n, (_, e) in files.items()}))"

@@ -64,7 +64,7 @@ def test_an_upgrade_without_anything_to_do_changes_nothing(database_url: str) ->
 def start_upgrade(url: str) -> "subprocess.Popen[bytes]":
     """Migrate in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "import sys; from bodega_db import migrate; migrate.upgrade(sys.argv[1])", url]
+        [sys.executable, "-c", "import sys; from bodega_db.catalog import migrate; migrate.upgrade(sys.argv[1])", url]
     )
 
 
