@@ -20,7 +20,8 @@ from bodega_db.columns import NULLS, nulls_in, to_wire, writing
 from bodega_db.errors import ExampleError
 from bodega_db.foreign import known
 from bodega_db.inputs import Example, build_input
-from bodega_db.outputs import call, same_answer
+from bodega_db.outputs import same_answer
+from bodega_db.pipelines import Asked
 from bodega_db.signature import Column, Container, Signature
 from bodega_db.tracing import Call, Trace, fills, is_encoder, is_missing, nulls_of, pairs, parts_of, watched
 
@@ -168,9 +169,9 @@ class Interview:
         first, *others = self.signature.outputs
         model, trace = watched(self.model, usual)
         with joblib.parallel_config(backend="threading"):  # another process would note what it sees for itself
-            answers: list[list[Any] | None] = [call(model, first, rows())]
-            for output in others:
-                answers.append(known(partial(call, model, output, rows()), None))
+            asked = Asked(model, rows)
+            answers: list[list[Any] | None] = [asked.answer(first)]
+            answers += [known(partial(asked.answer, output), None) for output in others]
         return answers, trace
 
     @cached_property

@@ -1,8 +1,8 @@
 """Loading a model in a fresh process first, before it is registered and before the API loads it into its own.
 
-A process that has scikit-learn imported takes seconds to start, so one is kept that has imported it and done nothing
-else (`rehearsing`), and is replaced when it ended. A program that has just begun may fork it from itself, and so shares
-with it what both import.
+A process that has scikit-learn imported takes seconds to start, so one is kept that has imported it, asked one small
+model (`warmup`), and done nothing else (`rehearsing`), and is replaced when it ended. A program that has just begun may
+fork it from itself, and so shares with it what both import.
 """
 
 import atexit

@@ -21,6 +21,7 @@ from typing import Any
 
 from bodega_db.archives import check_archive
 from bodega_db.errors import LoadEndedError, LoadError
+from bodega_db.foreign import known
 from bodega_db.formats import Policy
 from bodega_db.limits import limit, memory_for
 from bodega_db.records import Golden
@@ -47,6 +48,7 @@ def main(descriptor: int) -> None:
     import_what_models_need()
     with warnings.catch_warnings(action="ignore"):
         importlib.import_module("joblib").cpu_count(only_physical_cores=True)  # asks a program, once for all
+        known(importlib.import_module("bodega_db.warmup").warm_up, None)  # what is wrong here, each model tells
     gc.enable()
     gc.freeze()  # or the first collection of every child would copy all of these modules' memory
     if FORKS:
