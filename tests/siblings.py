@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from sklearn import calibration, cluster, feature_selection, linear_model, model_selection, multiclass, neighbors, svm
 from sklearn import gaussian_process as gp
 from sklearn.feature_extraction import text
 from sklearn.gaussian_process import kernels
+from sklearn.impute import SimpleImputer
 from sklearn.metrics import pairwise
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.utils import validation
 from sklearn.utils.extmath import softmax
 
@@ -167,6 +169,7 @@ def siblings() -> Iterator[Sibling]:
     yield Sibling("constant-code", functools.partial(codes.fit, X, LABELS))
     yield Sibling("sparse-array", functools.partial(neighbors.KNeighborsClassifier().fit, sparse.csr_array(X), LABELS))
     yield Sibling("ordered-scores", _with_scores)
+    yield Sibling("imputer-of-NA", _imputer, pd.DataFrame({"word": ["a", "b", "a"], "count": [1, 2, 3]}))
     yield Sibling("agglomeration", functools.partial(cluster.FeatureAgglomeration().fit, X))
 
 
@@ -190,6 +193,15 @@ def _with_scores() -> Any:
     model = linear_model.LinearRegression().fit(X, NUMBERS)
     model.best_score_ = defaultdict(OrderedDict, training=OrderedDict(l2=0.5))
     return model
+
+
+def _imputer() -> Any:
+    """Return a model that fills in pandas' own missing value, of text and of integers."""
+    frame = pd.DataFrame(
+        {"word": pd.array(["a", "b", None], dtype="string"), "count": pd.array([1, None, 3], dtype="Int64")}
+    )
+    filled = SimpleImputer(missing_values=pd.NA, strategy="most_frequent")
+    return make_pipeline(filled, OneHotEncoder(handle_unknown="ignore")).fit(frame)
 
 
 SIBLINGS = list(siblings())

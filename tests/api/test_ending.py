@@ -1,10 +1,12 @@
 """The end of a process, of a client, and of a full pool: a problem for who waits, and a line in the log."""
 
+import json
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -48,6 +50,66 @@ def test_what_hangs_as_the_process_ends_is_answered_503(
     assert int(found[0].headers["retry-after"]) > 0
     assert found[0].headers["connection"] == "close"
     assert [each for each in own(caplog) if each.exc_info] == []
+
+
+BODY = json.dumps({"rows": [GENTOO]}).encode()
+POST = (
+    b"POST /predict?model=penguins HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY)
+)
+CHUNKED = POST.replace(b"Content-Length: %d" % len(BODY), b"Transfer-Encoding: chunked") + b"5\r\n" + BODY[:5] + b"\r\n"
+HALVES = {
+    "head": POST[:-20],
+    "first-line": b"GET /mod",
+    "nothing-of-a-body": POST,
+    "body": POST + BODY[:-5],
+    "chunks": CHUNKED,
+    "long-body": POST.replace(b"%d" % len(BODY), b"1000000") + b'{"rows": [' + b" " * 100_000,
+}
+
+
+@pytest.mark.parametrize("by", ["grace", "speed"])
+def test_what_is_half_sent_as_the_process_ends_is_answered_503(
+    by: str, store: ModelStore, api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a head at once, half a body when the grace is over or it is too slow; and the connection is closed."""
+    enter(store, "penguins", penguins())
+    ask(api, {"rows": [GENTOO]}, model="penguins").raise_for_status()
+    monkeypatch.setattr("bodega_api.fastpath.framing.GRACE_SECONDS", 60)
+    api.server.config.timeout_graceful_shutdown = 2 if by == "grace" else 20
+    with ExitStack() as stack:
+        connections = {name: stack.enter_context(connected(api)) for name in HALVES}
+        for name, connection in connections.items():
+            connection.sendall(HALVES[name])
+        time.sleep(0.3)
+        api.server.should_exit = True
+        answers = {"head": receive(connections.pop("head"), 2)}  # at once, so the end has begun
+        if by == "speed":
+            monkeypatch.setattr("bodega_api.fastpath.framing.GRACE_SECONDS", 0.1)
+        answers |= {name: receive(connection, 2) for name, connection in connections.items()}
+
+    for name, [(status, headers, body)] in answers.items():
+        assert (status, headers["content-type"]) == (503, "application/problem+json"), name
+        assert json.loads(body)["type"].endswith(":shutting-down"), name
+        assert int(headers["retry-after"]) > 0, name
+        assert headers["connection"] == "close", name
+    assert [each for each in own(caplog) if each.exc_info] == []
+
+
+def test_a_body_that_arrives_before_the_end_is_answered(store: ModelStore, api: Api) -> None:
+    """The rest of a body that comes within the grace makes a whole request, which is answered as ever."""
+    enter(store, "penguins", penguins())
+    ask(api, {"rows": [GENTOO]}, model="penguins").raise_for_status()
+    with connected(api) as connection:
+        connection.sendall(POST + BODY[:-5])
+        time.sleep(0.2)
+        api.server.should_exit = True
+        time.sleep(0.5)
+        connection.sendall(BODY[-5:])
+        [(status, headers, body)] = receive(connection, 2)
+
+    assert (status, headers["connection"]) == (200, "close")
+    assert json.loads(body)["predictions"]
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])

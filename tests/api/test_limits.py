@@ -1,7 +1,10 @@
 """What a connection may take before its request is there: bytes, time, and its share of the connections."""
 
+import errno
 import json
 import logging
+import os
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -10,7 +13,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 from conftest import Api
-from gallery import PROBLEM_TYPE, Gallery
+from gallery import GENTOO, PROBLEM_TYPE, Gallery
 from outages import wait_for
 from rawhttp import Answer, connected, receive
 
@@ -207,3 +210,32 @@ def test_refusals_leave_a_line_a_minute(gallery: Gallery, caplog: pytest.LogCapt
 
     lines = [record for record in caplog.records if record.name.startswith(("bodega", "uvicorn"))]
     assert len(lines) <= 1
+
+
+def test_connections_that_cannot_be_taken_leave_a_line(gallery: Gallery, caplog: pytest.LogCaptureFixture) -> None:
+    """Out of descriptors the loop closes new connections without a word; the log says why, and all goes on behind it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert gallery.predict([GENTOO]).status_code == 200
+    held: list[int] = []
+    with connected(gallery.api) as waiting, caplog.at_level(logging.WARNING):
+        waiting.sendall(PROBE)
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 200")  # so it was taken
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 10, hard))
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError as exc:
+            assert exc.errno == errno.EMFILE
+            wait_for(lambda: [each for each in caplog.records if "No file descriptor of the" in each.getMessage()])
+            time.sleep(1.2)
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        waiting.sendall(PROBE)
+        assert waiting.recv(12) == b"HTTP/1.1 200"
+
+    lines = [each.getMessage() for each in caplog.records if "descriptor" in each.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].endswith("is left: new connections are closed")
+    assert gallery.predict([GENTOO]).status_code == 200

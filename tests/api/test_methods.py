@@ -69,6 +69,21 @@ def test_allow_names_every_method(gallery: Gallery, path: str, methods: str) -> 
     assert gallery.api.client.options("/nowhere").status_code == 404
 
 
+def test_options_of_the_server_as_a_whole(gallery: Gallery) -> None:
+    """`OPTIONS *` names what any page takes; another method has no such target."""
+    asked = b"%b * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with connected(gallery.api) as connection:
+        connection.sendall(asked % b"OPTIONS")
+        head = connection.makefile("rb").read().decode().lower()
+    with connected(gallery.api) as connection:
+        connection.sendall(asked % b"GET")
+        [(status, _, _)] = receive(connection, 2)
+
+    assert head.startswith("http/1.1 204")
+    assert "allow: head, get, post, options\r\n" in head
+    assert status == 404
+
+
 def test_allow_names_the_methods_of_changes_too(start_api: Any, database_url: str, tmp_path: Path) -> None:
     """Where changes over HTTP are open, PATCH and DELETE stand beside GET, whichever route was found first."""
     token = tmp_path / "token"
@@ -76,6 +91,10 @@ def test_allow_names_the_methods_of_changes_too(start_api: Any, database_url: st
     token.chmod(0o600)
     api: Api = start_api(admin_token_file=token)
 
+    with connected(api) as connection:
+        connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        whole = connection.makefile("rb").read().decode()
+    assert "HEAD, GET, POST, PUT, PATCH, DELETE, OPTIONS\r\n" in whole
     for path in ("/models/penguins", "/models/penguins/versions/1", "/models/penguins/aliases/a"):
         allow = api.client.put(path + "x", headers={}).headers.get("allow", "")
         refused = api.client.request("TRACE", path)

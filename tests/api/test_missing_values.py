@@ -115,6 +115,30 @@ FORMS: dict[str, tuple[str, Callable[[Columns], bytes]]] = {
 }
 
 
+def test_a_model_that_fills_in_the_missing_value_of_pandas_is_registered_and_answers(shelf: Shelf) -> None:
+    """Text and integers of pandas' own dtypes have pd.NA, and an imputer that is told so; skops cannot write it."""
+    frame = pd.DataFrame(
+        {
+            "word": pd.array(["a", "b", None, "b"] * 10, dtype="string"),
+            "count": pd.array([1, None, 3, 4] * 10, dtype="Int64"),
+        }
+    )
+    filled = make_column_transformer(
+        (
+            make_pipeline(SimpleImputer(missing_values=pd.NA, strategy="constant", fill_value="none"), one_hot()),
+            ["word"],
+        ),
+        (SimpleImputer(missing_values=pd.NA, strategy="constant", fill_value=-7), ["count"]),
+    )
+    model = make_pipeline(filled, DecisionTreeClassifier(random_state=0)).fit(frame, ["w", "x", "y", "z"] * 10)
+
+    version = shelf.register(model, frame)
+
+    columns = {"word": ["a", None, "b", None], "count": [None, 3, 4, None]}
+    asked = pd.DataFrame({name: pd.array(values, dtype=frame[name].dtype) for name, values in columns.items()})
+    assert shelf.answers(version, columns)["predictions"] == model.predict(asked).tolist()
+
+
 # --- kinds of missing value, encoders and imputers, examples ---------------------------------------------
 
 

@@ -32,7 +32,15 @@ def test_a_prefix_is_kept_whether_the_proxy_takes_it_off_or_not(start_api: Calla
     assert (redirect.status_code, redirect.headers["location"]) == (307, "/bodega/models?limit=2")
     for path in ("/docs", "/docs/static/swagger-ui.css", "/models", "/healthz", "/metrics"):
         assert api.client.get(sent + path).status_code == 200
-    assert api.client.get(f"{sent}/nowhere").status_code == 404
+    for path, named in (
+        ("/nowhere", "See /bodega/docs for"),
+        ("/models?limit=x", "See /bodega/docs for"),
+        ("/models/dodos", "GET /bodega/models."),
+    ):
+        answer = api.client.get(sent + path)
+        assert answer.status_code in (404, 422)
+        assert named in answer.json()["hint"]
+        assert answer.headers["content-length"] == str(len(answer.content))
     assert api.client.get("/bodegamodels").status_code == 404
 
 

@@ -515,3 +515,20 @@ def test_the_verdict_on_names_is_that_of_validation(before: list[str], after: li
     compatible = not any(change.breaking for change in compare_signatures(was, now))
 
     assert fits(now, dict.fromkeys(before)) == compatible
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [(True, False, "are answered together now"), (False, True, "each is answered by itself now")],
+)
+def test_whether_rows_are_answered_together_is_a_note(before: bool, after: bool, words: str) -> None:
+    """A caller can call on, and is told; nothing is said where it is the same, or of an older version not known."""
+
+    def changes(was: bool | None, now: bool | None) -> tuple[Change, ...]:
+        return compare_signatures(replace(PENGUINS, row_wise=was), replace(PENGUINS, row_wise=now))
+
+    [change] = changes(before, after)
+
+    assert (change.what, change.grade) == ("rows", Grade.NOTE)
+    assert words in change.detail
+    assert changes(before, before) == changes(None, after) == changes(before, None) == ()

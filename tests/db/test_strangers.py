@@ -25,6 +25,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 X = np.arange(40.0).reshape(20, 2)
 
@@ -207,6 +208,18 @@ def test_what_a_model_itself_raises_is_told_once() -> None:
 
     assert caught.value.message.endswith("Unready.predict raised LookupError: call conformalize before predict")
     assert caught.value.advice.startswith("Mend what it says, or pass as example the rows")
+
+
+@pytest.mark.parametrize("labels", [np.array([b"a", b"b"]), np.array(["2020-01-01", "2021-01-01"], "datetime64[D]")])
+def test_labels_that_json_does_not_have_are_told_how_to_become_such(labels: Any) -> None:
+    """Bytes and dates as text are learned, and the model tells them apart as before."""
+    y = labels[np.arange(20) % 2]
+
+    with pytest.raises(ExampleError, match=r"which JSON cannot carry\n.*y\.astype\(str\)"):
+        learn(DecisionTreeClassifier().fit(X, y), X)
+
+    _, golden = learn(DecisionTreeClassifier().fit(X, y.astype(str)), X)
+    assert golden.outputs["predict"] == y.astype(str).tolist()
 
 
 def test_an_answer_with_gaps_is_told_what_takes_them() -> None:

@@ -301,6 +301,8 @@ def test_a_restored_database_lets_everybody_in(
     assert (status, findings["public"]["state"]) == (0, "warning")
     rights = ["EXECUTE on next_generation", "CONNECT on the database", "TEMPORARY on the database"]
     assert findings["public"]["figures"]["public"] == rights
+    said = "may do this here: CONNECT on the database, TEMPORARY on the database, EXECUTE on 1 function."
+    assert findings["public"]["found"].endswith(said)
     assert "`bodega apply-roles`" in findings["public"]["advice"]
 
     monkeypatch.setenv("BODEGA_DATABASE_URL", owner.render_as_string(hide_password=False))

@@ -1,6 +1,9 @@
 """Who registers a model whose answers depend on other rows is told so, and what it means for callers."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -29,3 +32,26 @@ def test_a_model_that_looks_at_other_rows_is_registered_with_a_warning(
     api = start_api()
     said = [api.client.get(f"/models/{name}/versions/1").json()["signature"]["row_wise"] for name in ("chance", "tree")]
     assert said == [False, True]
+
+
+def test_an_import_warns_as_a_registration_does(
+    lab: ModuleType, fitted: Fitted, tmp_path: Path, run: Callable[..., "tuple[int | str, str]"]
+) -> None:
+    """The notebook's warning names the version here, and no other; the command says the same on standard error."""
+    with pytest.warns(UserWarning, match="m@1 answers"):
+        lab.register(DummyClassifier(strategy="uniform", random_state=1).fit(fitted.X, fitted.y), "m", example=fitted.X)
+    lab.register(fitted.model, "m", example=fitted.X)
+    lab.export("m", tmp_path / "both.bodega")
+
+    with pytest.warns(UserWarning, match="answers a row otherwise when other rows are asked with it") as told:
+        lab.import_bundle(tmp_path / "both.bodega", name="other")
+    program = "import sys; from bodega.cli import main; main()"
+    command = [sys.executable, "-c", program, "import", str(tmp_path / "both.bodega"), "--as", "other"]
+    run("models")  # for the settings in the environment
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+
+    assert [str(each.message).partition(" ")[0] for each in told] == ["other@1"]
+    assert told[0].filename == __file__
+    assert done.stdout == "other@1 was m@1\nother@2 was m@2\n"
+    assert done.stderr.count("Warning: other@1 answers a row otherwise when other rows") == 1
+    assert "other@2" not in done.stderr

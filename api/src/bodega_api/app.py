@@ -71,13 +71,13 @@ class Application(FastAPI):
         if refusal := self.hosts.refusal(scope):
             await answer_error(refusal)(seen, receive, told)
             return
-        if self.fast_path and path_of(scope) == PREDICT and scope["method"] == "POST":
-            rest = await self.fast_path.answer(scope, receive, send)
-            if rest is None:
-                return
-            receive = rest
         answer = Ending(told)
         try:
+            if self.fast_path and path_of(scope) == PREDICT and scope["method"] == "POST":
+                rest = await self.fast_path.answer(scope, receive, send)
+                if rest is None:
+                    return
+                receive = rest
             await super().__call__(seen, receive, answer.send)
         except asyncio.CancelledError:
             await answer.end(seen, receive)

@@ -13,6 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from bodega_api.errors import ShuttingDownError
 from bodega_api.http.connections import (
     DRAIN_SECONDS,
     GRACE_SECONDS,
@@ -22,7 +23,7 @@ from bodega_api.http.connections import (
     Connections,
     Limits,
 )
-from bodega_api.http.problems import CONNECTION, problem
+from bodega_api.http.problems import CONNECTION, ENDING, Kind, problem
 
 # What of a request is being read.
 NOTHING, HEAD, BODY, REST = range(4)  # REST: of what a refused client still sends, and nothing of it is read
@@ -33,10 +34,11 @@ LONGEST_TARGET = 65_535  # what the parser below can read
 
 
 class RefusedError(Exception):
-    """A request that is not read to its end: with which status, and why."""
+    """A request that is not read to its end: of which kind its problem is, and why."""
 
-    def __init__(self, status: int, detail: str, hint: str = UNREADABLE, *headers: tuple[bytes, bytes]) -> None:
-        self.status, self.detail, self.hint, self.headers = status, detail, hint, headers
+    def __init__(self, kind: int | Kind, detail: str, hint: str = UNREADABLE, *headers: tuple[bytes, bytes]) -> None:
+        self.kind = CONNECTION[kind] if isinstance(kind, int) else kind
+        self.detail, self.hint, self.headers = detail, hint, headers
         super().__init__(detail)
 
 
@@ -65,6 +67,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._lingers = False  # whether they were written, and only the client has not ended
         self._unread = 0  # bytes of answers that the client had not taken, when some were last taken
         self._unread_since = 0.0
+        self._is_ending = False  # whether the process ends
 
     # --- bytes -------------------------------------------------------------------------------------------
 
@@ -216,7 +219,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _refuse(self, refused: RefusedError) -> None:
         """Answer what cannot be read, and read nothing more."""
-        kind = CONNECTION[refused.status]
+        kind = refused.kind
         self._watch.seldom.warn(kind.slug, f"A connection is ended: {refused.detail}")
         if traffic := self.app_state.get("traffic"):
             traffic.refused(kind.slug, kind.status)
@@ -294,7 +297,7 @@ class StrictProtocol(HttpToolsProtocol):
             self.since += SWEEP_SECONDS
         elif self.reading == HEAD:
             if now - self.since > self._limits.header_seconds:
-                self._refuse(_late(f"The head did not arrive within {self._limits.header_seconds:g} s"))
+                self._refuse(self._late(f"The head did not arrive within {self._limits.header_seconds:g} s"))
         elif self.reading == BODY:
             self._sweep_body(now - self.since)
         elif self.reading == REST:
@@ -309,7 +312,18 @@ class StrictProtocol(HttpToolsProtocol):
             if seconds > DRAIN_SECONDS:
                 self.end()
         elif self._received < speed * (seconds - GRACE_SECONDS):
-            self._refuse(_late(f"The body arrives with less than {speed} bytes a second"))
+            self._refuse(self._late(f"The body arrives with less than {speed} bytes a second"))
+
+    def _late(self, detail: str) -> RefusedError:
+        return _ending() if self._is_ending else RefusedError(408, detail, "Send it faster, or in smaller parts.")
+
+    def shutdown(self) -> None:
+        """Go on with what has begun, for the process ends; a head that is half there begins nothing any more."""
+        self._is_ending = True
+        if self.reading == HEAD and (self.cycle is None or self.cycle.response_complete):
+            self._refuse(_ending())
+        else:
+            super().shutdown()
 
     def is_answered(self) -> bool:
         """Tell whether the request whose body is read has its answer already."""
@@ -328,8 +342,8 @@ class StrictProtocol(HttpToolsProtocol):
         return now - self._unread_since > self._limits.keep_alive_seconds
 
 
-def _late(detail: str) -> RefusedError:
-    return RefusedError(408, detail, "Send it faster, or in smaller parts.")
+def _ending() -> RefusedError:
+    return RefusedError(ENDING, "The process ends before the request has arrived", ShuttingDownError.hint)
 
 
 def _refusal(error: httptools.HttpParserError) -> RefusedError:

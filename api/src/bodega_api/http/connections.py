@@ -5,7 +5,9 @@ and since when.
 """
 
 import asyncio
+import errno
 import logging
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,7 +116,18 @@ class Connections:
         self.now = loop.time()
         for connection in list(self._all):
             connection.sweep(self.now)
+        self._look_at_descriptors()
         self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+    def _look_at_descriptors(self) -> None:
+        """Say that connections cannot be taken: the loop closes them then, and writes nothing."""
+        try:
+            os.close(os.dup(0))
+        except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE):
+                most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+                whose = f"of the {most} of this process" if exc.errno == errno.EMFILE else "of the system"
+                self.seldom.warn("descriptors", f"No file descriptor {whose} is left: new connections are closed")
 
 
 def raise_descriptor_limit() -> None:

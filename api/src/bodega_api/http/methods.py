@@ -1,9 +1,13 @@
 """The methods that a path takes: HEAD wherever GET is, OPTIONS everywhere, and all of them in `Allow`."""
 
 from fastapi import FastAPI, Response
-from starlette.routing import Match
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from bodega_api.http.proxies import path_of
+
+EVERY_PATH = "*"  # what OPTIONS asks of the server as a whole (RFC 9110, 9.3.7)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -14,12 +18,16 @@ def as_get(scope: Scope) -> Scope:
 
 def allowed(app: FastAPI, scope: Scope) -> str:
     """Return what `Allow` says of a path: routes of several methods are several routes, and each knows its own."""
-    found = [
-        method
-        for method in METHODS
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
-    ]
+    if path_of(scope) == EVERY_PATH:
+        taken = set().union(*(route.methods or () for route in iter_route_contexts(app.routes)))
+        found = [method for method in METHODS if method in taken]
+    else:
+        found = [method for method in METHODS if any(_takes(route, scope, method) for route in app.router.routes)]
     return ", ".join([*(["HEAD"] if "GET" in found else []), *found, "OPTIONS"])
+
+
+def _takes(route: BaseRoute, scope: Scope, method: str) -> bool:
+    return route.matches({**scope, "method": method})[0] is Match.FULL
 
 
 def answer_options(app: FastAPI, scope: Scope) -> Response:

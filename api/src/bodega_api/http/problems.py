@@ -4,6 +4,7 @@ The `type` of a problem is stable: programs branch on it. docs/problems.md lists
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -36,11 +37,13 @@ from bodega_api.errors import (
     UnauthorizedError,
     WarmingError,
 )
-from bodega_api.http.methods import allowed, answer_options
+from bodega_api.http.methods import EVERY_PATH, allowed, answer_options
+from bodega_api.http.proxies import path_of
 from bodega_api.http.seldom import Seldom
 
 log = logging.getLogger("bodega_api")
 seldom = Seldom(log, at_most=10)
+PAGE = re.compile(r"(?<=GET )/|(?<=POST )/|(?<!\S)/(?=docs\b)")  # where a page of the API begins in a hint
 LONGEST_CAUSE = 200  # characters
 MEDIA_TYPE = "application/problem+json"
 PROBLEM = "bodega.problem"  # in the scope of a request: the type of the problem that it was answered with
@@ -132,6 +135,7 @@ REFUSALS: dict[int, Kind] = {
     404: Kind(404, "not-found", "There is no such page"),
     405: Kind(405, "method-not-allowed", "The page does not take this method"),
 }
+ENDING = PROBLEMS[ShuttingDownError]
 # What connections are ended with, by `fastpath.framing`.
 CONNECTION: dict[int, Kind] = {
     400: Kind(400, "malformed-request", "The request cannot be read"),
@@ -209,9 +213,9 @@ def _answer_validation_error(_: Request, error: RequestValidationError) -> Respo
 
 
 def _answer_http_error(request: Request, error: HTTPException) -> Response:
+    if request.method == "OPTIONS" and (error.status_code == 405 or path_of(request.scope) == EVERY_PATH):
+        return answer_options(request.app, request.scope)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        if request.method == "OPTIONS":
-            return answer_options(request.app, request.scope)
         error.headers = {"Allow": allowed(request.app, request.scope)}
     other = Kind(error.status_code, f"http-{error.status_code}", "The request is refused")
     kind = REFUSALS.get(error.status_code, other)
@@ -226,22 +230,29 @@ def _answer_crash(request: Request, error: Exception) -> Response:
 
 
 class ProblemResponse(Response):
-    """A problem; the scope of its request tells the type of it, for whoever counts (`traffic`)."""
+    """A problem; the scope of its request tells the type of it, for those who count (`traffic`).
 
-    def __init__(self, kind: Kind, body: bytes) -> None:
-        super().__init__(body, kind.status, HEADERS.get(kind.status, {}), MEDIA_TYPE)
-        self._slug = kind.slug
+    Behind a prefix of the path the pages that its hint names have that prefix.
+    """
+
+    def __init__(self, kind: Kind, content: dict[str, Any]) -> None:
+        super().__init__(orjson.dumps(content), kind.status, HEADERS.get(kind.status, {}), MEDIA_TYPE)
+        self._slug, self._content = kind.slug, content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the problem."""
         scope[PROBLEM] = self._slug
+        if (prefix := scope.get("root_path", "")) and "hint" in self._content:
+            hint = PAGE.sub(lambda found: f"{prefix}{found[0]}", self._content["hint"])
+            self.body = orjson.dumps(self._content | {"hint": hint})
+            self.headers["Content-Length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
 
 
 def problem(kind: Kind, detail: str, hint: str, **extra: Any) -> Response:
     """Make the response, with the headers that its status has."""
     body = {"type": PREFIX + kind.slug, "title": kind.title, "status": kind.status, "detail": detail, "hint": hint}
-    return ProblemResponse(kind, orjson.dumps({key: value for key, value in (body | extra).items() if value != ""}))
+    return ProblemResponse(kind, {key: value for key, value in (body | extra).items() if value != ""})
 
 
 def table() -> Iterator[tuple[int, str, str]]:

@@ -185,7 +185,10 @@ def _make_role(connection: Connection, role: str, password: str | None) -> None:
     name = sql.Identifier(role)
     found = connection.execute(ROLE, [role]).fetchone()
     if found is None and password is None:
-        raise SettingsError(f"The role {role} is not there, and no password was given for it", "Give it one.")
+        raise SettingsError(
+            f"The role {role} is not there, and no password was given for it",
+            f"Set the variable {role} to one, and so for the other roles that are to be made (docs/roles.md).",
+        )
     if found is None:
         # NOINHERIT: a membership that somebody grants later gives nothing by itself. The limit of connections is
         # set here only, so that one which an operator chose stays.

@@ -14,6 +14,7 @@ from bodega_db.errors import CatalogNotMigratedError, NotPermittedError
 OWNER = "owner"
 TABLES = tuple(RIGHTS[API])
 BY_COLUMN = ("SELECT", "INSERT", "UPDATE")
+DATABASE, CALL = "the database", "EXECUTE on "
 BY_TABLE = ("DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 WHO = text("SELECT current_user AS name, rolsuper AS is_superuser FROM pg_roles WHERE rolname = current_user")
@@ -125,9 +126,16 @@ def check_public(session: Session) -> Finding:
     rights = [f"{verb} on {thing}" for verb, thing in session.execute(PUBLIC)]
     if not rights:
         return Finding("public", State.OK, "Nobody but the roles may connect.", "", {"public": []})
-    found = f"Everybody who can log in to this Postgres may do this here: {', '.join(rights)}."
-    advice = "As the owner, `bodega apply-roles` takes it back; after a restore that is needed (docs/roles.md)."
+    found = f"Everybody who can log in to this Postgres may do this here: {', '.join(_in_short(rights))}."
+    advice = "As the owner, `bodega apply-roles` takes it back; after a restore that is needed (docs/upkeep.md)."
     return Finding("public", State.WARNING, found, advice, {"public": rights})
+
+
+def _in_short(rights: list[str]) -> list[str]:
+    """Return what is said of rights: those on the database first, and last how many functions may be called."""
+    others = sorted((right for right in rights if not right.startswith(CALL)), key=lambda right: DATABASE not in right)
+    calls = len(rights) - len(others)
+    return others + ([f"{CALL}{calls} function{'s' if calls > 1 else ''}"] if calls else [])
 
 
 def _owner(name: str, is_superuser: bool) -> Finding:

@@ -43,6 +43,8 @@ def import_bundle(
     as_json: AsJson = False,
 ) -> None:
     """Register the versions of a file that another store exported, as candidates."""
+    from bodega.display.row_wise import warning_of  # this and what it imports is not needed for --help
+
     with opened_store() as (store, _):
         versions = store.import_bundle(source, name=name)
     if as_json:
@@ -50,6 +52,8 @@ def import_bundle(
     else:
         for version in versions:
             typer.echo(f"{version.reference} was {version.lineage['imported']['version']}")
+    for said in filter(None, map(warning_of, versions)):
+        typer.echo(f"Warning: {said}", err=True)
 
 
 def _write_json(versions: "Sequence[Version]") -> None:

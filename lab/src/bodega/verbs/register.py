@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from bodega_db.errors import InvalidReferenceError
 from bodega_db.records import Resolution, Version
-from bodega_model.signature.types import MOST_TOGETHER
 
 from bodega.capture.fingerprints import fingerprint
 from bodega.capture.lineage import capture_lineage
@@ -15,14 +14,8 @@ from bodega.capture.parameters import read_parameters
 from bodega.display import frames
 from bodega.display.comparisons import Comparison
 from bodega.display.receipts import Receipt
+from bodega.display.row_wise import warning_of
 from bodega.verbs.connection import current
-
-LOOKS_AT_OTHER_ROWS = (
-    "{} answers a row otherwise when other rows are asked with it: alone, fewer or in another order the example's rows "
-    "got other answers. Over HTTP the rows of one request are answered together, never with those of another request; "
-    f"a table may have {MOST_TOGETHER} rows. If callers have single rows, compute what looks at other rows before the "
-    "model is called, or fit it (a fitted scaler keeps the mean of the training data)."
-)
 
 
 def register(
@@ -65,8 +58,8 @@ def register(
         lineage=lineage,
         idempotency_key=idempotency_key,
     )
-    if version.signature.row_wise is False:
-        warnings.warn(LOOKS_AT_OTHER_ROWS.format(version.reference), stacklevel=2)
+    if said := warning_of(version):
+        warnings.warn(said, stacklevel=2)
     return Receipt.of(version, connection.settings)
 
 

@@ -1,11 +1,13 @@
 """The verbs of a notebook that move versions between stores."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from bodega.display import frames
+from bodega.display.row_wise import warning_of
 from bodega.verbs.connection import current
 
 
@@ -23,6 +25,10 @@ def import_bundle(source: str | Path, *, name: str | None = None) -> pd.DataFram
     """Register the versions in a file that another store exported, and return them with their numbers here.
 
     Each passes what every registration passes, and becomes a candidate of the model of its name, or of `name`. What was
-    imported before is not imported again. Raises BundleError, or RegistrationError and its kin with the reason.
+    imported before is not imported again. A warning names those whose answers depend on the other rows that are asked
+    with them. Raises BundleError, or RegistrationError and its kin with the reason.
     """
-    return frames.versions_frame(current().store.import_bundle(Path(source), name=name))
+    versions = current().store.import_bundle(Path(source), name=name)
+    for said in filter(None, map(warning_of, versions)):
+        warnings.warn(said, stacklevel=2)
+    return frames.versions_frame(versions)

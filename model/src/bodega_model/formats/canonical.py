@@ -21,6 +21,9 @@ LEVEL = 6
 BLOCK = 1024 * 1024
 # Whatever these load is looked up by name or is a constant: that two of them are one object tells nothing.
 NAMED = frozenset({"JsonNode", "FunctionNode", "TypeNode"})
+# pandas' missing value is one object, which skops writes as one of a type and cannot make anew: it goes by its name.
+NA_TYPES = frozenset({"pandas.api.typing.NAType", "pandas._libs.missing.NAType"})
+NA: dict[str, Any] = {"__class__": "NA", "__module__": "pandas", "__loader__": "FunctionNode"}
 # What holds values for others: where a type stands in one of these, the object around it is named.
 DATA = ("builtins", "collections", "numpy", "pandas")
 
@@ -50,6 +53,14 @@ def nodes(schema: Node) -> Iterator[Node]:
 def name(node: Node) -> str:
     """Return the dotted name of the type or function that the node stands for."""
     return f"{node['__module__']}.{node['__class__']}"
+
+
+def name_constants(schema: Node) -> None:
+    """Let nodes of pd.NA name it, as a pickle does; the schema is changed in place."""
+    for node in nodes(schema):
+        if name(node) in NA_TYPES:
+            node.clear()
+            node.update(NA)
 
 
 def places(schema: Node) -> dict[str, str]:

@@ -124,6 +124,7 @@ def _dump_skops(model: Any, out: BinaryIO) -> None:
         skops.io.dump(model, raw)
         with ZipFile(raw) as archive:
             schema = canonical.read_schema(archive)
+            canonical.name_constants(schema)
             _refuse_homeless(schema)
             canonical.write(archive, schema, out)
 

@@ -1,8 +1,8 @@
 """Loading a model in a fresh process first, before it is registered and before the API loads it into its own.
 
-Importing scikit-learn takes seconds, so one process that has imported it and done nothing else is kept
-(`sandbox_worker`), and replaced when it ended. A program that has just begun may fork that process from itself: then
-both share the memory of what they import.
+Importing scikit-learn takes seconds, so one process is kept that has imported it, asked one small model (`warmup`), and
+done nothing else (`sandbox_worker`); it is replaced when it ended. A program that has just begun may fork that process
+from itself: then both share the memory of what they import.
 """
 
 import atexit

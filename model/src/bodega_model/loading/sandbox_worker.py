@@ -20,6 +20,7 @@ import warnings
 from typing import Any
 
 from bodega_model.errors import LoadEndedError, LoadError
+from bodega_model.foreign import known
 from bodega_model.formats.archive_limits import check_archive
 from bodega_model.formats.policy import Policy
 from bodega_model.golden import Golden
@@ -47,6 +48,9 @@ def main(descriptor: int) -> None:
     import_what_models_need()
     with warnings.catch_warnings(action="ignore"):
         importlib.import_module("joblib").cpu_count(only_physical_cores=True)  # asks a program, once for all
+        known(
+            importlib.import_module("bodega_model.loading.warmup").warm_up, None
+        )  # what is wrong here, each model tells
     gc.enable()
     gc.freeze()  # or the first collection of every child would copy all of these modules' memory
     if FORKS:

@@ -8,6 +8,8 @@ from bodega_model.signature.types import Output, Scalar, Signature
 
 Label = tuple[bool, Scalar]
 PREDICT = "predict"
+ALONE = "each is answered by itself now, whatever rows are asked with it"
+TOGETHER = "are answered together now: an answer depends on the other rows of its request"
 NEVER_ASKED = "it was neither promised nor asked"
 
 
@@ -26,6 +28,8 @@ def compare_outputs(before: Signature, after: Signature, relied: Mapping[str, st
     for name in after.outputs:
         if name not in before.outputs:
             yield Change(f"output {name}", "is new", Grade.NOTE)
+    if before.row_wise != after.row_wise and None not in (before.row_wise, after.row_wise):
+        yield Change("rows", ALONE if after.row_wise else TOGETHER, Grade.NOTE)
     if before.outputs and after.outputs and before.default_output != after.default_output:
         detail = f"{after.default_output} answers in place of {before.default_output} where none is named"
         yield Change("default output", detail, Grade.BREAKING)

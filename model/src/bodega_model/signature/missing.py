@@ -20,7 +20,8 @@ from bodega_model.foreign import known
 from bodega_model.signature.columns import NULLS, nulls_in, to_wire, writing
 from bodega_model.signature.encoders import known_nulls
 from bodega_model.signature.inputs import Example, build_input
-from bodega_model.signature.outputs import call, same_answer
+from bodega_model.signature.outputs import same_answer
+from bodega_model.signature.several_outputs import Asked
 from bodega_model.signature.tracing import (
     Call,
     Trace,
@@ -178,9 +179,9 @@ class Interview:
         first, *others = self.signature.outputs
         model, trace = watched(self.model, usual)
         with joblib.parallel_config(backend="threading"):  # another process would note what it sees for itself
-            answers: list[list[Any] | None] = [call(model, first, rows())]
-            for output in others:
-                answers.append(known(partial(call, model, output, rows()), None))
+            asked = Asked(model, rows)
+            answers: list[list[Any] | None] = [asked.answer(first)]
+            answers += [known(partial(asked.answer, output), None) for output in others]
         return answers, trace
 
     @cached_property

@@ -156,7 +156,10 @@ def _as_array(raw: Any, method: str) -> "np.ndarray[Any, Any]":
         raise OutputNotFiniteError(f"The model's {method} is not a finite number for some rows")
     kind, longest = array.dtype.kind, array.dtype.char == "g"  # a float of more than 64 bits
     if longest or (kind not in DTYPES and kind != "O"):
-        raise BrokenSignatureError(f"The model's {method} has the dtype {array.dtype}, which JSON cannot carry")
+        raise BrokenSignatureError(
+            f"The model's {method} has the dtype {array.dtype}, which JSON cannot carry",
+            "JSON has text, numbers, true and false: fit it on such targets. y.astype(str) makes text of dates.",
+        )
     return array
 
 

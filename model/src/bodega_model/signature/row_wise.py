@@ -7,13 +7,14 @@ seen at once; a caller over HTTP has one row, or those of an hour, and gets anot
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from bodega_model.errors import BodegaError
 from bodega_model.golden import Golden
 from bodega_model.signature.conformance import values_of
 from bodega_model.signature.inputs import build_input
-from bodega_model.signature.outputs import call
+from bodega_model.signature.several_outputs import Asked
 from bodega_model.signature.types import Signature
 
 # One row and many do not take the same kernels, of which those of 32 bits differ in the seventh digit; a row beside
@@ -27,11 +28,13 @@ Places = Sequence[int]
 def answers_row_wise(model: Any, signature: Signature, golden: Golden) -> bool:
     """Tell whether the golden rows are answered alone, fewer, twice and in another order as they were together."""
     deadline = time.monotonic() + SECONDS
+    asked: set[tuple[int, ...]] = set()
     for places, must in _selections(golden.rows):
         if not must and time.monotonic() > deadline:
             break
-        if not all(_repeats(model, signature, golden, output, places) for output in signature.outputs):
+        if tuple(places) not in asked and not _repeats(model, signature, golden, places):
             return False
+        asked.add(tuple(places))
     return True
 
 
@@ -44,15 +47,19 @@ def _selections(count: int) -> Iterator[tuple[Places, bool]]:
         yield [place], False
 
 
-def _repeats(model: Any, signature: Signature, golden: Golden, output: str, places: Places) -> bool:
+def _repeats(model: Any, signature: Signature, golden: Golden, places: Places) -> bool:
     columns = {name: [values[place] for place in places] for name, values in golden.inputs.items()}
-    expected = golden.outputs[output]
     try:
-        found = call(model, output, build_input(signature, columns))
+        asked = Asked(model, partial(build_input, signature, columns))
+        found = {output: asked.answer(output) for output in signature.outputs}
     except (BodegaError, ValueError, TypeError):
         return False  # it cannot do without the others
+    return all(_is_as(golden.outputs[output], places, answers) for output, answers in found.items())
+
+
+def _is_as(expected: Sequence[Any], places: Places, answers: Sequence[Any]) -> bool:
     margin = OF_THE_LARGEST * max((abs(v) for v in values_of(expected) if isinstance(v, float)), default=0.0)
-    return all(_is_same(expected[place], answer, margin) for place, answer in zip(places, found, strict=True))
+    return all(_is_same(expected[place], answer, margin) for place, answer in zip(places, answers, strict=True))
 
 
 def _is_same(expected: Any, found: Any, margin: float) -> bool:
