@@ -22,9 +22,9 @@ VERIFYING = ("artifacts", "files", "archives", "formats", "ownership")
 # They run in one process, where a change takes effect; what starts an API of its own would test the unchanged one.
 TESTS = (
     "tests/db/test_artifacts.py",
-    "tests/db/test_archives.py",
-    "tests/db/test_formats.py",
-    "tests/db/test_refusals.py",
+    "tests/model/test_archives.py",
+    "tests/model/test_formats.py",
+    "tests/model/test_refusals.py",
     "tests/faults/test_bytes.py",
     "tests/db/test_registration.py::test_looking_at_a_volume_marks_nothing",
     "tests/db/test_registration.py::test_a_foreign_volume_is_refused",

@@ -351,7 +351,7 @@ IN_POLARS = """
     import json, sys
     import numpy as np
     import pandas as pd
-    from bodega_db.errors import RegistrationError
+    from bodega_model.errors import RegistrationError
     from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
     from sklearn import config_context

@@ -13,6 +13,7 @@ from bodega_db.errors import (
     VersionNotFoundError,
     VersionQuarantinedError,
 )
+from bodega_db.reference import check_model_name
 from bodega_db.store import ModelStore
 from bodega_model.errors import BodegaError
 from hypothesis import given
@@ -138,3 +139,17 @@ def test_the_only_model_need_not_be_named(three: ModelStore) -> None:
 
     with pytest.raises(ModelAmbiguousError):
         three.choose(None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("Iris", "iris"), ("My Model", "my-model"), ("Ä", None), ("x" * 200, None)]
+)
+def test_a_name_with_capitals_is_told_which_name_is_meant(name: str, meant: str | None) -> None:
+    """The advice is a name that is taken; where there is none, the rule alone is told."""
+    with pytest.raises(InvalidNameError) as caught:
+        check_model_name(name)
+
+    assert ("capital" in caught.value.message) is (name == "Iris")
+    if meant:
+        assert f"Use '{meant}'" in caught.value.advice
+        assert check_model_name(meant) == meant

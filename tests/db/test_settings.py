@@ -6,6 +6,7 @@ import pytest
 from bodega_db.errors import SettingsError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_model.formats.policy import Policy
 
 
 @pytest.mark.parametrize("database_url", ["postgresql://host:port/db", "postgresql://[::1/db", "nonsense"])
@@ -21,3 +22,17 @@ def test_a_list_that_is_no_json_is_a_setting_that_is_wrong(tmp_path: Path, monke
 
     with pytest.raises(SettingsError, match="not written as JSON"):
         Settings.read(database_url="postgresql://host/db", models=tmp_path)
+
+
+def test_the_policy_comes_from_the_settings(tmp_path: Path) -> None:
+    """What a deployment set is what may be loaded."""
+    settings = Settings(
+        database_url="postgresql://nobody@localhost/none",  # type: ignore[arg-type]
+        models=tmp_path,
+        formats=frozenset({"joblib"}),
+        trusted_types=frozenset({"my.Type"}),
+    )
+
+    policy = settings.policy()
+
+    assert policy == Policy(frozenset({"joblib"}), frozenset({"my.Type"}))

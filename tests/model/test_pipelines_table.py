@@ -1,6 +1,6 @@
 """docs/pipelines.md: which pipelines Bodega serves, made from the very models that the tests register and ask.
 
-`BODEGA_WRITE_DOCS=1 pytest tests/db/test_pipelines_table.py` writes it anew.
+`BODEGA_WRITE_DOCS=1 pytest tests/model/test_pipelines_table.py` writes it anew.
 """
 
 import json
@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
 HEAD = """# Pipelines
 
 Every model below is registered and asked over HTTP by `tests/api/test_zoo.py`; each output for the example's rows
-equals what the model answers in memory, to the last digit. The page is made by `tests/db/test_pipelines_table.py`.
+equals what the model answers in memory, to the last digit. The page is made by `tests/model/test_pipelines_table.py`.
 
 | pipeline | steps | example | null | outputs |
 | --- | --- | --- | --- | --- |

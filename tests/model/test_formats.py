@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import skops.io
 import zoo
-from bodega_db.settings import Settings
 from bodega_model.errors import SerialiseError, UntrustedTypeError
 from bodega_model.formats import codecs
 from bodega_model.formats.policy import Policy
@@ -242,17 +241,3 @@ def test_the_settings_can_trust_one_more_type() -> None:
     loaded = read(content, policy=Policy(trusted_types=frozenset(caught.value.types)))
 
     assert same(loaded.predict(fitted.example), fitted.model.predict(fitted.example))
-
-
-def test_the_policy_comes_from_the_settings(tmp_path: Path) -> None:
-    """What a deployment set is what may be loaded."""
-    settings = Settings(
-        database_url="postgresql://nobody@localhost/none",  # type: ignore[arg-type]
-        models=tmp_path,
-        formats=frozenset({"joblib"}),
-        trusted_types=frozenset({"my.Type"}),
-    )
-
-    policy = settings.policy()
-
-    assert policy == Policy(frozenset({"joblib"}), frozenset({"my.Type"}))

@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bodega_db.errors import InvalidNameError
-from bodega_db.reference import check_model_name
 from bodega_model.errors import BodegaError, ExampleError, NotFittedError, RegistrationError
 from bodega_model.signature.infer import learn
 from bodega_model.signature.types import Container, Kind, Signature
@@ -177,17 +175,3 @@ def test_what_teaches_nothing_is_refused(model: Any, rows: Any, error: type[Bode
     """The error says what is wrong with the model or the example."""
     with pytest.raises(error, match=word):
         learn(model, rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"), [("Iris", "iris"), ("My Model", "my-model"), ("Ä", None), ("x" * 200, None)]
-)
-def test_a_name_with_capitals_is_told_which_name_is_meant(name: str, meant: str | None) -> None:
-    """The advice is a name that is taken; where there is none, the rule alone is told."""
-    with pytest.raises(InvalidNameError) as caught:
-        check_model_name(name)
-
-    assert ("capital" in caught.value.message) is (name == "Iris")
-    if meant:
-        assert f"Use '{meant}'" in caught.value.advice
-        assert check_model_name(meant) == meant
