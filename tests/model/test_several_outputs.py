@@ -175,9 +175,9 @@ def test_a_process_that_rehearses_has_imported_what_a_usual_model_needs() -> Non
 WARM = """
 import os, sys
 import pandas as pd
-from bodega_db import rehearsing
+from bodega_model.loading import sandbox_worker
 
-rehearsing.import_what_models_need()
+sandbox_worker.import_what_models_need()
 threads = os.listdir("/proc/self/task") if sys.platform == "linux" else None
 from bodega_model.loading.warmup import warm_up
 warm_up()
