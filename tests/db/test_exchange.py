@@ -62,9 +62,8 @@ def other(other_url: str, tmp_path: Path) -> Iterator[ModelStore]:
         yield store
 
 
-@pytest.fixture
-def filled(store: ModelStore) -> ModelStore:
-    """A store with three versions of one model, the second in quarantine and the third in production, and another."""
+def fill(store: ModelStore) -> None:
+    """Register what `filled` stands for."""
     for strength in (1.0, 2.0, 3.0):
         store.register(
             classifier(strength),
@@ -80,7 +79,15 @@ def filled(store: ModelStore) -> ModelStore:
     store.quarantine("penguins@2", reason="a drill")
     store.promote("penguins@3")
     store.set_alias("penguins@1", "stable")
+
+
+@pytest.fixture
+def filled(store: ModelStore) -> ModelStore:
+    """A store with three versions of one model, the second in quarantine and the third in production, and another."""
     return store
+
+
+FURNISHED = {"filled": fill}
 
 
 @pytest.fixture
