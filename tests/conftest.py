@@ -1,10 +1,12 @@
 """What the tests stand on: a real Postgres with a migrated database of its own for each test, a real volume, real HTTP."""
 
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -45,11 +47,52 @@ def template(postgres_url: str) -> str:
     return TEMPLATE
 
 
+@dataclass(frozen=True)
+class Furnished:
+    """A store that was filled once, to be copied: its database, its volume, and what filling it returned."""
+
+    database: str
+    volume: Path
+    made: Any
+
+
+@pytest.fixture(scope="session")
+def fill_once(
+    postgres_url: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Callable[[ModelStore], Any]], Furnished]:
+    """Fill a store by a function, once for all tests of this process."""
+
+    @cache
+    def fill_once(fill: Callable[[ModelStore], Any]) -> Furnished:
+        name, volume = f"furnished_{next(_numbers)}", tmp_path_factory.mktemp("furnished") / "models"
+        url = create_database(postgres_url, name, template)
+        with closing(ModelStore.connect(Settings.read(database_url=url, models=volume))) as store:
+            return Furnished(name, volume, fill(store))
+
+    return fill_once
+
+
 @pytest.fixture
-def database_url(postgres_url: str, template: str) -> Iterator[str]:
+def furnished(request: pytest.FixtureRequest) -> Furnished | None:
+    """What this test's store begins with, or None for an empty one.
+
+    A module's `FURNISHED` says which fixture stands for which filled store: a registration takes as long as fifty
+    copies of a small database.
+    """
+    table = getattr(request.module, "FURNISHED", {})
+    wanted = [fill for name, fill in table.items() if name in request.fixturenames]
+    assert len(wanted) < 2, wanted
+    if not wanted:
+        return None  # and start no Postgres for a test of a volume alone
+    filled: Furnished = request.getfixturevalue("fill_once")(wanted[0])
+    return filled
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template: str, furnished: Furnished | None) -> Iterator[str]:
     """A migrated database that belongs to one test."""
     name = f"test_{next(_numbers)}"
-    yield create_database(postgres_url, name, template)
+    yield create_database(postgres_url, name, furnished.database if furnished else template)
     _execute(postgres_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -60,9 +103,12 @@ def empty_database_url(postgres_url: str) -> str:
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    """The folder of the artifacts; it does not exist yet."""
-    return tmp_path / "models"
+def volume(tmp_path: Path, furnished: Furnished | None) -> Path:
+    """The folder of the artifacts; it does not exist yet, unless the store begins with some."""
+    folder = tmp_path / "models"
+    if furnished:
+        shutil.copytree(furnished.volume, folder)
+    return folder
 
 
 @pytest.fixture

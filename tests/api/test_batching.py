@@ -42,14 +42,23 @@ def warm(api: Api) -> Api:
     return api
 
 
-@pytest.fixture
-def neighbours(store: ModelStore) -> Pipeline:
-    """A model without a plan, which the catalog has."""
+def fill(store: ModelStore) -> Pipeline:
+    """Register what `neighbours` stands for."""
     fitted = fit_tree()
     model = make_pipeline(StandardScaler().set_output(transform="pandas"), KNeighborsClassifier())
     model.fit(fitted.X, fitted.model.predict(fitted.X))
     store.register(model, "neighbours", example=fitted.X)
     return model
+
+
+@pytest.fixture
+def neighbours(furnished: Any) -> Pipeline:
+    """A model without a plan, which the catalog has."""
+    made: Pipeline = furnished.made
+    return made
+
+
+FURNISHED = {"neighbours": fill}
 
 
 @contextmanager

@@ -148,7 +148,7 @@ def test_a_model_that_passes_is_loaded_once_more(plant: Plant, api: ApiProcess) 
 
 def test_what_cannot_be_loaded_is_refused_in_the_notebook(connect: Callable[..., ModelStore]) -> None:
     """The same limits hold where a model is registered: too large there is too large here."""
-    from bodega_db.errors import NotServableError
+    from bodega_model.errors import NotServableError
 
     store = connect(max_model_bytes=1000)
     X, y = fit_tree().X, fit_tree().y

@@ -19,14 +19,21 @@ def get(api: Api, path: str, **parameters: Any) -> Any:
     return response.json()
 
 
-@pytest.fixture
-def moved(store: ModelStore) -> ModelStore:
-    """Three versions, of which the second one is in production after the first one was."""
+def fill(store: ModelStore) -> None:
+    """Register what `moved` stands for."""
     for exhibit in (penguins(), weaker_penguins(), penguins()):
         enter(store, "penguins", exhibit)
     store.promote("penguins@1", reason="the first one", actor="ada")
     store.promote("penguins@2", reason="better", actor="bo")
+
+
+@pytest.fixture
+def moved(store: ModelStore) -> ModelStore:
+    """Three versions, of which the second one is in production after the first one was."""
     return store
+
+
+FURNISHED = {"moved": fill}
 
 
 # --- history -------------------------------------------------------------------------------------------------

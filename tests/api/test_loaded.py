@@ -44,11 +44,20 @@ def opener(store: ModelStore) -> Opener:
     return Opener(store)
 
 
-@pytest.fixture
-def versions(store: ModelStore) -> list[Version]:
-    """Four versions of three models."""
+def fill(store: ModelStore) -> list[Version]:
+    """Register what `versions` stands for."""
     exhibits = [("penguins", penguins()), ("wine", wine()), ("texts", texts()), ("penguins", weaker_penguins())]
     return [enter(store, name, exhibit) for name, exhibit in exhibits]
+
+
+@pytest.fixture
+def versions(furnished: Any) -> list[Version]:
+    """Four versions of three models."""
+    made: list[Version] = furnished.made
+    return made
+
+
+FURNISHED = {"versions": fill}
 
 
 def together(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pandas as pd
@@ -50,14 +51,23 @@ def requests_of(api: Api, work: Callable[[], None]) -> dict[Ended, float]:
     return {ending: count for ending, count in added.items() if count and ending[1] != "/metrics"}  # type: ignore[misc]
 
 
-@pytest.fixture
-def sums(store: ModelStore) -> Exhibit:
-    """A model that fails on rows that fit its signature, where they are negative."""
+def fill(store: ModelStore) -> Exhibit:
+    """Register what `sums` stands for."""
     X, _ = data.measures()
     model = Pipeline([("step", PowerTransformer(method="box-cox")), ("sum", LinearRegression())]).fit(X, X.sum(axis=1))
     exhibit = Exhibit(model, X.head(20))
     enter(store, "sums", exhibit)
     return exhibit
+
+
+@pytest.fixture
+def sums(furnished: Any) -> Exhibit:
+    """A model that fails on rows that fit its signature, where they are negative."""
+    made: Exhibit = furnished.made
+    return made
+
+
+FURNISHED = {"sums": fill}
 
 
 @pytest.fixture

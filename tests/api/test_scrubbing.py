@@ -23,11 +23,20 @@ MIB = 1024**2
 Start = Callable[..., Api]
 
 
-@pytest.fixture
-def version(store: ModelStore) -> Version:
-    """A version to damage, beside an older one."""
+def fill(store: ModelStore) -> Version:
+    """Register what `version` stands for."""
     enter(store, "penguins", weaker_penguins())
     return enter(store, "penguins", penguins())
+
+
+@pytest.fixture
+def version(furnished: Any) -> Version:
+    """A version to damage, beside an older one."""
+    made: Version = furnished.made
+    return made
+
+
+FURNISHED = {"version": fill}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -109,12 +110,21 @@ def no_pages_before() -> None:
     assert not shared_by(os.getpid())
 
 
-@pytest.fixture
-def neighbours(store: ModelStore) -> Version:
-    """A version that keeps its rows and what they mean: arrays larger than what may be free in this process's heap."""
+def fill(store: ModelStore) -> Version:
+    """Register what `neighbours` stands for."""
     rows = np.random.default_rng(1).random((20_000, 100))
     model = KNeighborsRegressor(algorithm="brute").fit(rows, rows[:, :50])
     return store.register(model, "neighbours", example=rows[:20])
+
+
+@pytest.fixture
+def neighbours(furnished: Any) -> Version:
+    """A version that keeps its rows and what they mean: arrays larger than what may be free in this process's heap."""
+    made: Version = furnished.made
+    return made
+
+
+FURNISHED = {"neighbours": fill}
 
 
 def loader(store: ModelStore, version: Version) -> Callable[[bool], Engine]:

@@ -23,16 +23,23 @@ SOON = 10.0
 ROW = {"rows": [{"a": 0.5, "b": -0.5}]}
 
 
-@pytest.fixture
-def swap(store: ModelStore) -> ModelStore:
-    """A logistic regression in production, then a forest and an SVC."""
+def fill(store: ModelStore) -> None:
+    """Register what `swap` stands for."""
     random = np.random.default_rng(3)
     X = pd.DataFrame(random.normal(size=(60, 2)), columns=["a", "b"])
     y = (X["a"] > 0).to_numpy().astype(int)
     for model in (LogisticRegression(), RandomForestClassifier(5, random_state=0), SVC()):
         store.register(model.fit(X, y), "swap", example=X)
     store.promote("swap@1")
+
+
+@pytest.fixture
+def swap(store: ModelStore) -> ModelStore:
+    """A logistic regression in production, then a forest and an SVC."""
     return store
+
+
+FURNISHED = {"swap": fill}
 
 
 def wait_for(condition: Callable[[], Any]) -> None:

@@ -45,13 +45,20 @@ def held_loads(api: Api) -> Iterator[Callable[[], None]]:
         loaded._load = load
 
 
-@pytest.fixture
-def promoted(store: ModelStore) -> ModelStore:
-    """Two versions, the first of them in production."""
+def fill(store: ModelStore) -> None:
+    """Register what `promoted` stands for."""
     for exhibit in (penguins(), weaker_penguins()):
         enter(store, "penguins", exhibit)
     store.promote("penguins@1")
+
+
+@pytest.fixture
+def promoted(store: ModelStore) -> ModelStore:
+    """Two versions, the first of them in production."""
     return store
+
+
+FURNISHED = {"promoted": fill}
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import searches
-from bodega_db.errors import NotServableError
 from bodega_db.store import ModelStore
-from bodega_model.errors import NotFittedError, RegistrationError
+from bodega_model.errors import NotFittedError, NotServableError, RegistrationError
 from bodega_model.formats import codecs
 from bodega_model.formats.cores import find_core
 from bodega_model.formats.policy import Policy

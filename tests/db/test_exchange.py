@@ -27,7 +27,6 @@ from bodega_db.errors import (
     InvalidMetadataError,
     ModelNotFoundError,
     NotPermittedError,
-    NotServableError,
     VersionNotFoundError,
     VersionQuarantinedError,
     VolumeError,
@@ -36,7 +35,7 @@ from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_db.volume import bundle as bundles
-from bodega_model.errors import FormatNotAllowedError, RegistrationError
+from bodega_model.errors import FormatNotAllowedError, NotServableError, RegistrationError
 from conftest import create_database
 from penguins import NUMBERS, classifier, data, example
 from sklearn.ensemble import RandomForestClassifier
@@ -62,9 +61,8 @@ def other(other_url: str, tmp_path: Path) -> Iterator[ModelStore]:
         yield store
 
 
-@pytest.fixture
-def filled(store: ModelStore) -> ModelStore:
-    """A store with three versions of one model, the second in quarantine and the third in production, and another."""
+def fill(store: ModelStore) -> None:
+    """Register what `filled` stands for."""
     for strength in (1.0, 2.0, 3.0):
         store.register(
             classifier(strength),
@@ -80,7 +78,15 @@ def filled(store: ModelStore) -> ModelStore:
     store.quarantine("penguins@2", reason="a drill")
     store.promote("penguins@3")
     store.set_alias("penguins@1", "stable")
+
+
+@pytest.fixture
+def filled(store: ModelStore) -> ModelStore:
+    """A store with three versions of one model, the second in quarantine and the third in production, and another."""
     return store
+
+
+FURNISHED = {"filled": fill}
 
 
 @pytest.fixture

@@ -26,11 +26,15 @@ Act = Callable[[ModelStore], object]
 C, P, A, Q = Status.CANDIDATE, Status.PRODUCTION, Status.ARCHIVED, Status.QUARANTINED
 
 
+def fill_penguins(store: ModelStore) -> None:
+    """Register what `penguins` stands for."""
+    for strength in (1.0, 2.0, 3.0):
+        store.register(classifier(strength), "penguins", example=example(), metrics={"strength": strength})
+
+
 @pytest.fixture
 def penguins(store: ModelStore) -> ModelStore:
     """A store with three candidates of one model."""
-    for strength in (1.0, 2.0, 3.0):
-        store.register(classifier(strength), "penguins", example=example(), metrics={"strength": strength})
     return store
 
 
@@ -206,9 +210,8 @@ def test_deletions_and_moves_at_once_do_not_block_each_other(penguins: ModelStor
 # --- prune ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def many(store: ModelStore) -> ModelStore:
-    """Ten versions: 1 to 5 were in production one after the other and 5 is, 6 is named, 7 to 9 are archived."""
+def fill_many(store: ModelStore) -> None:
+    """Register what `many` stands for."""
     for strength in range(1, 11):
         store.register(classifier(float(strength)), "penguins", example=example())
     for number in range(1, 6):
@@ -217,7 +220,15 @@ def many(store: ModelStore) -> ModelStore:
     for number in range(6, 10):
         store.archive(f"penguins@{number}")
     store.quarantine("penguins@1", reason="a drill")
+
+
+@pytest.fixture
+def many(store: ModelStore) -> ModelStore:
+    """Ten versions: 1 to 5 were in production one after the other and 5 is, 6 is named, 7 to 9 are archived."""
     return store
+
+
+FURNISHED = {"penguins": fill_penguins, "many": fill_many}
 
 
 @pytest.mark.parametrize(

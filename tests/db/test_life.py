@@ -35,12 +35,19 @@ C, P, A, Q = Status.CANDIDATE, Status.PRODUCTION, Status.ARCHIVED, Status.QUARAN
 Act = Callable[[ModelStore], object]
 
 
+def fill(store: ModelStore) -> None:
+    """Register what `penguins` stands for."""
+    for strength in (1.0, 2.0, 3.0):
+        store.register(classifier(strength), "penguins", example=example(), metrics={"strength": strength})
+
+
 @pytest.fixture
 def penguins(store: ModelStore) -> ModelStore:
     """A store with three versions of one model."""
-    for strength in (1.0, 2.0, 3.0):
-        store.register(classifier(strength), "penguins", example=example(), metrics={"strength": strength})
     return store
+
+
+FURNISHED = {"penguins": fill}
 
 
 def statuses(store: ModelStore, model: str = "penguins") -> list[Status]:

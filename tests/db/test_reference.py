@@ -61,13 +61,20 @@ def test_any_text_is_read_or_refused_in_our_words(written: str) -> None:
     assert ref.check_model_name(name) == name
 
 
-@pytest.fixture
-def three(store: ModelStore) -> ModelStore:
-    """Three versions of one model with two metrics, none of them in production."""
+def fill(store: ModelStore) -> None:
+    """Register what `three` stands for."""
     for strength, accuracy, loss in ((1.0, 0.9, 0.3), (2.0, 0.95, 0.2), (3.0, 0.8, 0.5)):
         metrics = {"accuracy": accuracy, "loss": loss}
         store.register(classifier(strength), "penguins", example=example(), metrics=metrics)
+
+
+@pytest.fixture
+def three(store: ModelStore) -> ModelStore:
+    """Three versions of one model with two metrics, none of them in production."""
     return store
+
+
+FURNISHED = {"three": fill}
 
 
 def chosen(store: ModelStore, reference: str) -> tuple[int, str]:

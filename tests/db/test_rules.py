@@ -12,10 +12,17 @@ from penguins import classifier, example
 Connection = psycopg.Connection[Any]
 
 
+def fill(store: ModelStore) -> None:
+    """Register what `penguins` stands for."""
+    store.register(classifier(), "penguins", example=example(), metrics={"accuracy": 0.9})
+
+
 @pytest.fixture
 def penguins(store: ModelStore) -> None:
     """One registered version."""
-    store.register(classifier(), "penguins", example=example(), metrics={"accuracy": 0.9})
+
+
+FURNISHED = {"penguins": fill}
 
 
 REFUSED = {

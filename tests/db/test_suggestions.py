@@ -46,13 +46,20 @@ def test_any_other_name_is_refused_with_advice_that_holds(name: object) -> None:
             check_model_name(exc.advice.split("'")[1])
 
 
-@pytest.fixture
-def tree(store: ModelStore) -> ModelStore:
-    """One model with metrics and an alias."""
+def fill(store: ModelStore) -> None:
+    """Register what `tree` stands for."""
     fitted = fit_tree()
     store.register(fitted.model, "penguins", example=fitted.X, metrics={"accuracy": 0.9, "log_loss": 0.3})
     store.set_alias("penguins@1", "champion")
+
+
+@pytest.fixture
+def tree(store: ModelStore) -> ModelStore:
+    """One model with metrics and an alias."""
     return store
+
+
+FURNISHED = {"tree": fill}
 
 
 @pytest.mark.parametrize(

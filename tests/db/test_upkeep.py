@@ -35,12 +35,19 @@ NOW = timedelta(0)
 HOUR = timedelta(hours=1)
 
 
+def fill(store: ModelStore) -> None:
+    """Register what `penguins` stands for."""
+    for strength in (1.0, 2.0, 3.0):
+        register(store, strength)
+
+
 @pytest.fixture
 def penguins(store: ModelStore) -> ModelStore:
     """A store with three versions of one model, each with bytes of its own."""
-    for strength in (1.0, 2.0, 3.0):
-        register(store, strength)
     return store
+
+
+FURNISHED = {"penguins": fill}
 
 
 def register(store: ModelStore, strength: float, **more: Any) -> Any:

@@ -14,14 +14,21 @@ from sqlalchemy.dialects import postgresql
 Connection = psycopg.Connection[Any]
 
 
-@pytest.fixture
-def penguins(store: ModelStore) -> ModelStore:
-    """Three versions; the first was in production, then the second, and the third was never promoted."""
+def fill(store: ModelStore) -> None:
+    """Register what `penguins` stands for."""
     for strength in (1.0, 2.0, 3.0):
         store.register(classifier(strength), "penguins", example=example(), metrics={"f1": strength})
     store.promote("penguins@1")
     store.promote("penguins@2")
+
+
+@pytest.fixture
+def penguins(store: ModelStore) -> ModelStore:
+    """Three versions; the first was in production, then the second, and the third was never promoted."""
     return store
+
+
+FURNISHED = {"penguins": fill}
 
 
 def leave_by(verb: str, store: ModelStore) -> None:

@@ -195,7 +195,9 @@ def with_compiled_function(fitted: Fitted) -> dict[str, Any]:
         ),
         pytest.param(columns_twice, model_errors.ExampleError, ["'b' is there twice"], id="columns-twice"),
         pytest.param(with_lambda, model_errors.SerialiseError, ["<lambda>", "module"], id="lambda"),
-        pytest.param(with_compiled_function, errors.NotServableError, ["_kmeans_single_lloyd"], id="untrusted-type"),
+        pytest.param(
+            with_compiled_function, model_errors.NotServableError, ["_kmeans_single_lloyd"], id="untrusted-type"
+        ),
         pytest.param(
             lambda _: {"metrics": {"accuracy": float("nan")}},
             errors.InvalidMetadataError,

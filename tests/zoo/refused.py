@@ -4,8 +4,14 @@ import functools
 from typing import Any
 
 import numpy as np
-from bodega_db.errors import NotServableError
-from bodega_model.errors import ExampleError, NotFittedError, RegistrationError, SerialiseError, UntrustedTypeError
+from bodega_model.errors import (
+    ExampleError,
+    NotFittedError,
+    NotServableError,
+    RegistrationError,
+    SerialiseError,
+    UntrustedTypeError,
+)
 from sklearn import (
     cluster,
     model_selection,

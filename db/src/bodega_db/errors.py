@@ -218,10 +218,6 @@ class BundleError(RegistrationError):
     """A file of exported versions cannot be written, or is damaged, or is none."""
 
 
-class NotServableError(RegistrationError):
-    """A fresh process could not load the model or did not get the same predictions."""
-
-
 # --- prediction ------------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,10 @@ class SerialiseError(RegistrationError):
     """The model cannot be written in the chosen format."""
 
 
+class NotServableError(RegistrationError):
+    """A fresh process could not load the model or did not get the same predictions."""
+
+
 # --- prediction -----------------------------------------------------------------------------------------------
 
 

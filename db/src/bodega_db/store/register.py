@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
-from bodega_model.errors import BodegaError, FormatNotAllowedError, LoadError
+from bodega_model.errors import BodegaError, FormatNotAllowedError, LoadError, NotServableError
 from bodega_model.foreign import asking
 from bodega_model.formats.codecs import dump
 from bodega_model.formats.policy import Policy
@@ -24,7 +24,6 @@ from bodega_db.errors import (
     CatalogLockedError,
     CatalogUnavailableError,
     IdempotencyConflictError,
-    NotServableError,
     VolumeError,
 )
 from bodega_db.maintenance import behind

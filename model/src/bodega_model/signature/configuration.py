@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from itertools import compress
 from typing import Any
 
-from sklearn import config_context, get_config
-
 from bodega_model.errors import BodegaError, RegistrationError
 from bodega_model.foreign import known, type_name
 from bodega_model.signature.outputs import same_answer
@@ -49,6 +47,8 @@ Ask = Callable[[Any], Answers]
 @contextmanager
 def by_default(**changed: Any) -> Iterator[None]:
     """Run with scikit-learn's default settings but for those that are given, and put back what was there."""
+    from sklearn import config_context, get_config  # only for models: listing versions needs no scikit-learn
+
     known_here = get_config().keys()  # older versions have fewer
     with config_context(**{name: value for name, value in (DEFAULTS | changed).items() if name in known_here}):
         yield
@@ -76,6 +76,8 @@ def answer_by_default(model: Any, ask: Ask, name: str = "model") -> Answers:
 
 
 def _changed() -> dict[str, Any]:
+    from sklearn import get_config
+
     here = get_config()
     return {name: here[name] for name, value in DEFAULTS.items() if here.get(name, value) != value}
 
