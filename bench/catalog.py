@@ -224,7 +224,7 @@ def print_writers(store: ModelStore, url: str, first: Version) -> None:
 
     def write(_: int) -> None:
         for _ in range(ROWS_EACH):
-            with store._transaction() as session:
+            with store.catalog.transaction() as session:
                 catalog.insert_version(session, replace(registration, idempotency_key=str(uuid4())), "bench")
 
     begun = time.perf_counter()

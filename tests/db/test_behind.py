@@ -16,6 +16,7 @@ from bodega_db.errors import CatalogBehindError
 from bodega_db.maintenance import behind
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_db.store.register import Registrar
 from bodega_db.volume.manifests import Manifests, VersionManifest
 from conftest import create_database
 from penguins import classifier, example
@@ -55,8 +56,7 @@ def backup(
 
 def findings(store: ModelStore) -> dict[str, Any]:
     """Return what the doctor finds of a store, by name."""
-    url = store._engine.url.render_as_string(hide_password=False)
-    return {finding.name: finding for finding in examine(url, store.artifacts.root)}
+    return {finding.name: finding for finding in examine(store.catalog.url, store.artifacts.root)}
 
 
 def test_a_registration_on_an_older_catalog_is_refused_until_it_is_rebuilt(store: ModelStore, backup: Restored) -> None:
@@ -137,7 +137,7 @@ def test_a_catalog_that_went_back_during_a_registration_is_noticed(
     """Where the backup is restored between the look at the volume and the row, the row is not written."""
     register(store, 3.0)
     older = backup()
-    monkeypatch.setattr(older, "_check_numbers", lambda _: None)  # as if it had been before the restore
+    monkeypatch.setattr(Registrar, "check_numbers", lambda *_: None)  # as if it had been before the restore
 
     with pytest.raises(CatalogBehindError, match=r"penguins@3"):
         register(older, 4.0)
@@ -177,7 +177,7 @@ def test_registrations_at_once_do_not_take_each_other_for_lost(store: ModelStore
     def look() -> None:
         while not done.is_set():
             try:
-                behind.check_model(store._transaction, store.manifests, "penguins")
+                behind.check_model(store.catalog.transaction, store.manifests, "penguins")
             except CatalogBehindError as exc:
                 refused.append(exc)
 

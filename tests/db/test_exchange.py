@@ -34,6 +34,7 @@ from bodega_db.errors import (
 from bodega_db.postgres.embedded import EmbeddedPostgres
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
+from bodega_db.store.register import Registrar
 from bodega_db.volume import bundle as bundles
 from bodega_model.errors import FormatNotAllowedError, NotServableError, RegistrationError
 from conftest import create_database
@@ -146,15 +147,15 @@ def test_an_interrupted_import_is_finished_by_the_next(
 ) -> None:
     """Whatever ended it between two versions, the same call goes on behind the last one."""
     calls: list[int] = []
-    admit = ModelStore._admit
+    admit = Registrar.admit
 
-    def interrupted(self: ModelStore, *arguments: Any) -> Any:
+    def interrupted(self: Registrar, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return admit(self, *arguments)
 
-    monkeypatch.setattr(ModelStore, "_admit", interrupted)
+    monkeypatch.setattr(Registrar, "admit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         other.import_bundle(bundle)
     half = state(other)

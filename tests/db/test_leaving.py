@@ -20,6 +20,7 @@ from bodega_db.errors import (
 )
 from bodega_db.lifecycle import Status
 from bodega_db.store import ModelStore
+from bodega_db.store.transaction import recorded
 from penguins import classifier, example
 
 Act = Callable[[ModelStore], object]
@@ -163,7 +164,7 @@ def test_the_database_holds_the_rules_against_who_goes_around(
     penguins.quarantine("penguins@1", reason="a drill")
     sql_connection.execute(meanwhile)
 
-    with penguins._recorded("x", "ada") as session, pytest.raises(error, match="meanwhile"):
+    with recorded(penguins.catalog, "x", "ada") as session, pytest.raises(error, match="meanwhile"):
         transitions.delete_versions(session, transitions.lock_model(session, "penguins"), [1])
 
     assert numbers(penguins) == [1, 2, 3]

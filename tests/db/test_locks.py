@@ -115,7 +115,7 @@ def test_a_session_that_is_idle_in_a_transaction_ends(impatient: ModelStore, hol
 
 def test_the_sessions_of_a_program_are_shorter(impatient: ModelStore) -> None:
     """Its transactions wait for nobody: idle they end after a minute, and before a statement ends a lock is given up."""
-    with impatient._transaction() as session:
+    with impatient.catalog.transaction() as session:
         shown = [session.execute(text(f"SHOW {name}")).scalar_one() for name in TIMEOUTS]
 
     assert shown == ["1min", "1s", "30s"]
@@ -125,7 +125,7 @@ def test_a_transaction_of_a_program_that_stood_still_is_told(impatient: ModelSto
     """Postgres ends it, and says so in words of ours."""
 
     def stand_still() -> None:
-        with impatient._transaction() as session:
+        with impatient.catalog.transaction() as session:
             session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
             time.sleep(0.5)
             session.execute(text("SELECT 1"))

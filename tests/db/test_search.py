@@ -265,7 +265,7 @@ def test_a_search_is_planned_for_its_own_values(store: ModelStore) -> None:
     for _ in range(12):
         store.search(filter="tags.team=core", order="-metrics.f1", limit=50)
         store.models()
-    with store._reading() as session:
+    with store.catalog.reading() as session:
         prepared = session.execute(text("SELECT statement FROM pg_prepared_statements")).scalars().all()
 
     assert [statement for statement in prepared if "ORDER BY metric.value" in statement] == []

@@ -538,9 +538,7 @@ def test_a_number_that_was_given_out_again_keeps_both(
 def test_a_catalog_with_models_takes_no_other_volume(penguins: ModelStore, rebuilt: ModelStore, tmp_path: Path) -> None:
     """Two stores are not mixed; and an empty folder has nothing to restore."""
     assert penguins.models()
-    other = ModelStore.connect(
-        Settings.read(database_url=rebuilt._engine.url.render_as_string(hide_password=False), models=tmp_path / "other")
-    )
+    other = ModelStore.connect(Settings.read(database_url=rebuilt.catalog.url, models=tmp_path / "other"))
     with closing(other):
         with pytest.raises(VolumeMismatchError, match="has no marker"):
             other.rebuild()

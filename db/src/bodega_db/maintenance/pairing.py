@@ -5,7 +5,20 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import versions
+from bodega_db.catalog.access import CatalogAccess
+from bodega_db.catalog.schema import check_schema
 from bodega_db.volume.marker import check_owner, mark
+
+
+def check_volume(catalog: CatalogAccess, root: Path, *, adopt: bool = False) -> None:
+    """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to.
+
+    Who asks for a mark is about to write, and raises CatalogNotMigratedError for the schema of another program.
+    """
+    with catalog.transaction() as session:
+        if adopt:
+            check_schema(versions.get_revision(session))
+        check_pairing(session, root, adopt=adopt)
 
 
 def check_pairing(session: Session, root: Path, *, adopt: bool) -> None:

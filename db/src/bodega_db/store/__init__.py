@@ -1,26 +1,24 @@
 """The verbs that keep bytes and rows in step; each verb is one transaction, committed inside of it."""
 
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import Self
+from collections.abc import Callable, Collection
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bodega_model.formats.codecs import measure
 from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import other_versions
 from bodega_model.loading.runner import Runner, start_runner
 from bodega_model.loading.sandbox import shared_rehearsal
-from sqlalchemy import Connection, Engine
-from sqlalchemy.orm import Session
 
 from bodega_db.catalog import resolve, usage, versions
+from bodega_db.catalog.access import CatalogAccess
 from bodega_db.catalog.changes import Tell, Watcher
-from bodega_db.catalog.connections import STATEMENT_SECONDS, create_catalog_engine
+from bodega_db.catalog.connections import STATEMENT_SECONDS
 from bodega_db.catalog.diff import Difference, compare
-from bodega_db.catalog.failures import translate_errors
 from bodega_db.catalog.schema import check_schema
 from bodega_db.catalog.usage import AskedOutput
-from bodega_db.maintenance.pairing import check_pairing
+from bodega_db.maintenance.pairing import check_volume
 from bodega_db.records import (
     Changes,
     Digest,
@@ -34,10 +32,11 @@ from bodega_db.records import (
 from bodega_db.reference import check_known_name, parse_reference, parse_selector
 from bodega_db.search.query import find_page, read_search
 from bodega_db.settings import Settings, WithoutProduction
-from bodega_db.store.lifecycle import LifecycleVerbs
-from bodega_db.store.maintenance import UpkeepVerbs
-from bodega_db.store.retention import LeavingVerbs
-from bodega_db.store.transfer import ExchangeVerbs
+from bodega_db.store.lifecycle import Lifecycle
+from bodega_db.store.maintenance import Maintenance
+from bodega_db.store.register import Registrar
+from bodega_db.store.retention import Retention
+from bodega_db.store.transfer import Transfer
 from bodega_db.volume.files import Pace
 from bodega_db.volume.folder import ArtifactStore
 from bodega_db.volume.manifests import Manifests
@@ -45,26 +44,42 @@ from bodega_db.volume.manifests import Manifests
 log = logging.getLogger("bodega_db")
 
 
-class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _verb(part: str, method: Callable[Concatenate[Any, P], R]) -> "Callable[Concatenate[ModelStore, P], R]":
+    """Return the method of ModelStore that calls this method of one of its parts."""
+
+    @wraps(method)
+    def call(store: "ModelStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(getattr(store, part), *args, **kwargs)
+
+    return call
+
+
+class ModelStore:
     """Register, list, choose, open and move model versions; safe to share between threads."""
 
     def __init__(
         self,
-        engine: Engine,
-        searching: Engine,
+        catalog: CatalogAccess,
         artifacts: ArtifactStore,
         policy: Policy,
         without_production: WithoutProduction = "refuse",
     ) -> None:
+        self.catalog = catalog
         self.artifacts = artifacts
         self.manifests = Manifests(artifacts.root)
         self.policy = policy
         self._without_production = without_production
-        self._engine = engine
-        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._searcher = searching
         self._model_ids: dict[str, int] = {}
         self._rehearsal = shared_rehearsal()
+        self._registrar = Registrar(catalog, artifacts, self.manifests, policy, self._rehearsal)
+        self._lifecycle = Lifecycle(catalog, artifacts)
+        self._retention = Retention(catalog)
+        self._transfer = Transfer(catalog, artifacts, policy, self._registrar)
+        self._maintenance = Maintenance(catalog, artifacts, self.manifests, policy)
 
     @classmethod
     def connect(cls, settings: Settings, *, patience: int = STATEMENT_SECONDS + 1) -> Self:
@@ -72,15 +87,47 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
         A catalog that gives no answer for longer than the patience, in seconds, is taken to be away.
         """
-        url, size = settings.database_url.get_secret_value(), settings.pool_size
-        engine = create_catalog_engine(url, size, patience=patience)
-        searching = create_catalog_engine(url, max(1, size // 2), patience=patience, for_searches=True)
-        return cls(engine, searching, ArtifactStore(settings.models), settings.policy(), settings.without_production)
+        catalog = CatalogAccess.connect(settings.database_url.get_secret_value(), settings.pool_size, patience=patience)
+        return cls(catalog, ArtifactStore(settings.models), settings.policy(), settings.without_production)
 
     def close(self) -> None:
         """Give back the connections."""
-        self._engine.dispose()
-        self._searcher.dispose()
+        self.catalog.close()
+
+    # --- changing ----------------------------------------------------------------------------------------
+
+    # Each verb has its signature and its docstring in the part that does it, and `help`, editors and mypy show them
+    # here as well. Written out again, twenty-five methods that only pass on would state every parameter twice.
+
+    register = _verb("_registrar", Registrar.register)
+
+    promote = _verb("_lifecycle", Lifecycle.promote)
+    rollback = _verb("_lifecycle", Lifecycle.rollback)
+    archive = _verb("_lifecycle", Lifecycle.archive)
+    quarantine = _verb("_lifecycle", Lifecycle.quarantine)
+    release = _verb("_lifecycle", Lifecycle.release)
+    describe = _verb("_lifecycle", Lifecycle.describe)
+    describe_model = _verb("_lifecycle", Lifecycle.describe_model)
+    set_alias = _verb("_lifecycle", Lifecycle.set_alias)
+    remove_alias = _verb("_lifecycle", Lifecycle.remove_alias)
+    protect_alias = _verb("_lifecycle", Lifecycle.protect_alias)
+    unprotect_alias = _verb("_lifecycle", Lifecycle.unprotect_alias)
+    protected_aliases = _verb("_lifecycle", Lifecycle.protected_aliases)
+    aliases = _verb("_lifecycle", Lifecycle.aliases)
+    as_of = _verb("_lifecycle", Lifecycle.as_of)
+
+    delete = _verb("_retention", Retention.delete)
+    prune = _verb("_retention", Retention.prune)
+
+    export = _verb("_transfer", Transfer.export)
+    import_bundle = _verb("_transfer", Transfer.import_bundle)
+
+    fsck = _verb("_maintenance", Maintenance.fsck)
+    quarantine_damaged = _verb("_maintenance", Maintenance.quarantine_damaged)
+    find_unknown = _verb("_maintenance", Maintenance.find_unknown)
+    write_manifests = _verb("_maintenance", Maintenance.write_manifests)
+    gc = _verb("_maintenance", Maintenance.gc)
+    rebuild = _verb("_maintenance", Maintenance.rebuild)
 
     def start_rehearsal(self) -> None:
         """Start the fresh process ahead of the first registration."""
@@ -90,17 +137,17 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
     def models(self) -> list[ModelSummary]:
         """Return all models by name."""
-        with self._transaction() as session:
+        with self.catalog.transaction() as session:
             return versions.list_models(session)
 
     def model(self, name: str) -> ModelSummary:
         """Return one model; raise ModelNotFoundError."""
-        with self._reading() as connection:
+        with self.catalog.reading() as connection:
             return versions.get_model(connection, check_known_name(name))
 
     def only_model_name(self) -> str:
         """Return the name of the one model there is; raise ModelAmbiguousError if there are none or several."""
-        with self._transaction() as session:
+        with self.catalog.transaction() as session:
             return versions.get_only_model_name(session)
 
     def versions(
@@ -132,49 +179,49 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
         """
         name = model and check_known_name(model)
         search = read_search(name, filter=filter, text=text, order=order, after=after, limit=limit)
-        with translate_errors(), self._searcher.connect() as connection:
+        with self.catalog.searching() as connection:
             return find_page(connection, search, self._model_ids)
 
     def get(self, name: str, number: int) -> Version:
         """Return one version; raise ModelNotFoundError or VersionNotFoundError."""
-        with self._reading() as connection:
+        with self.catalog.reading() as connection:
             return versions.get_version(connection, check_known_name(name), number)
 
     def find(self, reference: str) -> Version:
         """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
         name, selector = parse_reference(reference)
-        with self._reading() as connection:
+        with self.catalog.reading() as connection:
             return resolve.find_version(connection, name, selector, self._without_production)
 
     def diff(self, before: str, after: str) -> Difference:
         """Return what differs between the versions of two references, and whether callers of one can call the other."""
         first, second = self.find(before), self.find(after)
-        with self._reading() as connection:
+        with self.catalog.reading() as connection:
             asked = usage.list_asked(connection, first.model, first.number)
         return compare(first, second, asked)
 
     def note_asked(self, asked: Collection[AskedOutput]) -> None:
         """Note that these outputs of versions were answered, for promotions to come: a row an hour for each."""
         if asked:
-            with self._transaction() as session:
+            with self.catalog.transaction() as session:
                 usage.note_asked(session, asked)
 
     def resolve(self, reference: str) -> Resolution:
         """Choose the version that 'penguins', 'penguins@3' or 'penguins@best:accuracy' means, and say why."""
         name, selector = parse_reference(reference)
-        with self._reading() as connection:
+        with self.catalog.reading() as connection:
             return resolve.resolve(connection, name, selector, self._without_production)
 
     def choose(self, model: str | None, version: str | None) -> Resolution:
         """Choose by model and version apart; without a model, the only one there is."""
         selector = parse_selector(version)
         name = model if model is None else check_known_name(model)
-        with self._reading() as connection:
+        with self.catalog.reading() as connection:
             return resolve.choose(connection, name, selector, self._without_production)
 
     def history(self, name: str, *, before: int | None = None, limit: int = 1000) -> list[Event]:
         """Return what happened to a model, newest first; `before` is the id of the last event seen."""
-        with self._transaction() as session:
+        with self.catalog.transaction() as session:
             versions.get_model(session, check_known_name(name))
             return versions.list_events(session, name, limit, before)
 
@@ -182,13 +229,12 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
     def changes(self, since: int | None) -> Changes:
         """Return which models changed after a generation; without one, all of them may have."""
-        with self._transaction() as session:
+        with self.catalog.transaction() as session:
             return versions.get_changes(session, since)
 
     def watch(self, tell: Tell) -> Watcher:
         """Make what tells of every change of this catalog, once it is started."""
-        url = self._engine.url.render_as_string(hide_password=False)
-        return Watcher(url, tell, self._without_production)
+        return Watcher(self.catalog.url, tell, self._without_production)
 
     # --- opening -----------------------------------------------------------------------------------------
 
@@ -224,24 +270,10 @@ class ModelStore(ExchangeVerbs, LifecycleVerbs, LeavingVerbs, UpkeepVerbs):
 
         Who asks for a mark is about to write, and raises CatalogNotMigratedError for the schema of another program.
         """
-        with self._transaction() as session:
-            if adopt:
-                check_schema(versions.get_revision(session))
-            check_pairing(session, self.artifacts.root, adopt=adopt)
+        check_volume(self.catalog, self.artifacts.root, adopt=adopt)
 
     def check_catalog(self) -> int:
         """Return the catalog's generation; raise CatalogUnavailableError or CatalogNotMigratedError."""
-        with self._transaction() as session:
+        with self.catalog.transaction() as session:
             check_schema(versions.get_revision(session))
             return versions.get_generation(session)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        """A connection for what is read in one statement: BEGIN and COMMIT would be two further round trips."""
-        with translate_errors(), self._reader.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        with translate_errors(self._engine), Session(self._engine) as session, session.begin():
-            yield session

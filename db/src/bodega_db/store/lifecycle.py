@@ -4,7 +4,6 @@ Moves of one model wait for each other, so that two promotions at once end with 
 record. A version that is already where it shall be stays as it is, and no event says otherwise.
 """
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -12,6 +11,7 @@ from bodega_model.signature.compatibility import compare_signatures
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import resolve, transitions, usage, versions
+from bodega_db.catalog.access import CatalogAccess
 from bodega_db.errors import (
     IncompatibleSignatureError,
     NoFormerVersionError,
@@ -20,21 +20,22 @@ from bodega_db.errors import (
 )
 from bodega_db.lifecycle import Status
 from bodega_db.metadata import change_tags, check_moment, check_note, check_reason
-from bodega_db.records import Digest, Holder, ModelSummary, Version
+from bodega_db.records import Holder, ModelSummary, Version
 from bodega_db.reference import ByNumber, check_alias, check_model_name
-from bodega_db.store.transaction import ChangingVerbs, lock, parse_explicit
+from bodega_db.store.transaction import lock, moving, parse_explicit, recorded
+from bodega_db.volume.folder import ArtifactStore
 
 
-class LifecycleVerbs(ChangingVerbs):
-    """What `ModelStore` does with versions after they were registered.
+class Lifecycle:
+    """Moves, describes and names versions that were registered.
 
     Each verb takes a reason, kept in the history with the actor (the person who is logged in, unless given), and
     raises ModelNotFoundError, VersionNotFoundError or InvalidReferenceError for what is not there.
     """
 
-    @abstractmethod
-    def verify(self, digest: Digest, size_bytes: int) -> None:
-        """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered."""
+    def __init__(self, catalog: CatalogAccess, artifacts: ArtifactStore) -> None:
+        self._catalog = catalog
+        self._artifacts = artifacts
 
     # --- moves -------------------------------------------------------------------------------------------
 
@@ -47,7 +48,7 @@ class LifecycleVerbs(ChangingVerbs):
         reason, and StatusMoveError for a version in quarantine.
         """
         checked = check_reason(reason, required_for="A forced promotion" if force else None)
-        with self._moving(reference, checked, actor) as move:
+        with moving(self._catalog, reference, checked, actor) as move:
             if move.version.status is Status.PRODUCTION:
                 return move.version
             if not force and move.production is not None:
@@ -63,7 +64,7 @@ class LifecycleVerbs(ChangingVerbs):
         clients have called that version already. Raises NoFormerVersionError or StatusMoveError.
         """
         check_model_name(name)
-        with self._recorded(check_reason(reason), actor) as session:
+        with recorded(self._catalog, check_reason(reason), actor) as session:
             model_id = transitions.lock_model(session, name)
             promotions = transitions.list_promotions(session, name)
             number = _former(session, model_id, promotions) if to is None else to
@@ -76,7 +77,7 @@ class LifecycleVerbs(ChangingVerbs):
 
     def archive(self, reference: str, *, reason: str | None = None, actor: str | None = None) -> Version:
         """Retire a version: from now on only its number chooses it. Raises StatusMoveError for one in quarantine."""
-        with self._moving(reference, check_reason(reason), actor) as move:
+        with moving(self._catalog, reference, check_reason(reason), actor) as move:
             if move.version.status is Status.QUARANTINED:
                 raise StatusMoveError(f"{move.version.reference} is in quarantine", "Release it first.")
             return move.to(Status.ARCHIVED)
@@ -84,7 +85,7 @@ class LifecycleVerbs(ChangingVerbs):
     def quarantine(self, reference: str, *, reason: str, actor: str | None = None) -> Version:
         """Stop a version from being served at all, by whatever name; needs a reason."""
         checked = check_reason(reason, required_for="A quarantine")
-        with self._moving(reference, checked, actor) as move:
+        with moving(self._catalog, reference, checked, actor) as move:
             return move.to(Status.QUARANTINED)
 
     def release(self, reference: str, *, reason: str, actor: str | None = None) -> Version:
@@ -94,10 +95,10 @@ class LifecycleVerbs(ChangingVerbs):
         """
         checked = check_reason(reason, required_for="A release")
         name, selector = parse_explicit(reference)
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             version = resolve.find_version(session, name, selector)
-        self.verify(version.digest, version.size_bytes)
-        with self._moving(version.reference, checked, actor) as move:
+        self._artifacts.verify(version.digest, version.size_bytes)
+        with moving(self._catalog, version.reference, checked, actor) as move:
             if move.version.status is not Status.QUARANTINED:
                 raise StatusMoveError(f"{version.reference} is not in quarantine", "")
             return move.to(Status.CANDIDATE)
@@ -110,7 +111,7 @@ class LifecycleVerbs(ChangingVerbs):
         """Say what a model is for; None or a blank text takes the description away."""
         check_model_name(name)
         checked = check_note(description)
-        with self._recorded(check_reason(reason), actor) as session:
+        with recorded(self._catalog, check_reason(reason), actor) as session:
             transitions.set_description(session, transitions.lock_model(session, name), _none_if_blank(checked))
             return versions.get_model(session, name)
 
@@ -128,7 +129,7 @@ class LifecycleVerbs(ChangingVerbs):
         What is not given stays as it is; a blank note takes the note away, and a tag that is None that tag.
         """
         checked = check_note(note)
-        with self._moving(reference, check_reason(reason), actor) as move:
+        with moving(self._catalog, reference, check_reason(reason), actor) as move:
             version = move.version
             noted = version.note if checked is None else _none_if_blank(checked)
             tagged = change_tags(version.tags, tags or {})
@@ -146,7 +147,7 @@ class LifecycleVerbs(ChangingVerbs):
         to.
         """
         check_alias(alias)
-        with self._moving(reference, check_reason(reason), actor) as move:
+        with moving(self._catalog, reference, check_reason(reason), actor) as move:
             if move.version.status is Status.QUARANTINED:
                 raise VersionQuarantinedError(f"{move.version.reference} is in quarantine")
             transitions.set_alias(move.session, move.model_id, alias, move.version.number)
@@ -155,7 +156,7 @@ class LifecycleVerbs(ChangingVerbs):
     def remove_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
         """Take an alias from whatever version it names; raise AliasNotFoundError or AliasProtectedError."""
         check_model_name(name)
-        with self._recorded(check_reason(reason), actor) as session:
+        with recorded(self._catalog, check_reason(reason), actor) as session:
             transitions.remove_alias(session, transitions.lock_model(session, name), check_alias(alias))
 
     def protect_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
@@ -171,18 +172,18 @@ class LifecycleVerbs(ChangingVerbs):
 
     def _protect(self, name: str, alias: str, protected: bool, reason: str | None, actor: str | None) -> None:
         check_model_name(name)
-        with self._recorded(check_reason(reason), actor) as session:
+        with recorded(self._catalog, check_reason(reason), actor) as session:
             transitions.protect_alias(session, transitions.lock_model(session, name), check_alias(alias), protected)
 
     def protected_aliases(self, name: str) -> list[str]:
         """Return the names of the aliases that only an administrator moves."""
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             versions.get_model(session, check_model_name(name))
             return transitions.list_protected_aliases(session, name)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return the aliases of a model by name, each with the number of its version."""
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             versions.get_model(session, check_model_name(name))
             return transitions.list_aliases(session, name)
 
@@ -194,7 +195,7 @@ class LifecycleVerbs(ChangingVerbs):
         The moment, by the database's clock, carries a time zone.
         """
         check_moment(moment)
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             versions.get_model(session, check_model_name(name))
             if alias is None:
                 return transitions.find_production_at(session, name, moment)

@@ -1,21 +1,20 @@
 """The verbs that keep a store in order: check it, write missing manifests, collect garbage, restore the lost."""
 
-from abc import abstractmethod
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 
 from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import default_actor
-from sqlalchemy.orm import Session
 
 from bodega_db.catalog import inventory, resolve, transitions, versions
+from bodega_db.catalog.access import CatalogAccess
 from bodega_db.catalog.schema import check_schema
 from bodega_db.errors import ArtifactError, ArtifactMissingError, VolumeMismatchError
 from bodega_db.maintenance.behind import Unknown, find_later
 from bodega_db.maintenance.fsck import Report, check_leftovers, check_versions
 from bodega_db.maintenance.gc import GRACE, Collector, Plan
 from bodega_db.maintenance.orphans import find_leftovers
+from bodega_db.maintenance.pairing import check_volume
 from bodega_db.maintenance.progress import Progress, Silence
 from bodega_db.maintenance.rebuild import Lost, Rebuild
 from bodega_db.records import VersionSummary
@@ -25,23 +24,18 @@ from bodega_db.volume.manifests import Manifests, VersionManifest
 from bodega_db.volume.marker import read_marker
 
 
-class UpkeepVerbs:
-    """What `ModelStore` does to keep itself in order."""
+class Maintenance:
+    """Keeps a catalog and its volume in order."""
 
-    artifacts: ArtifactStore
-    manifests: Manifests
-    policy: Policy
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[Session]: ...
-
-    @abstractmethod
-    def check_volume(self, *, adopt: bool = False) -> None:
-        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+    def __init__(self, catalog: CatalogAccess, artifacts: ArtifactStore, manifests: Manifests, policy: Policy) -> None:
+        self._catalog = catalog
+        self._artifacts = artifacts
+        self._manifests = manifests
+        self._policy = policy
 
     def _check_schema(self) -> None:
         """Raise CatalogNotMigratedError: what another program has made is not judged by this one."""
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             check_schema(versions.get_revision(session))
 
     def fsck(self, *, share: float = 0.0, progress: Progress | None = None) -> Report:
@@ -50,12 +44,12 @@ class UpkeepVerbs:
         A share of the artifacts, from 0 for none to 1 for all, is hashed anew. Raises VolumeMismatchError for a volume
         of another store, and CatalogUnavailableError.
         """
-        self.check_volume()
-        with self._transaction() as session:
+        check_volume(self._catalog, self._artifacts.root)
+        with self._catalog.transaction() as session:
             holdings = list(inventory.list_holdings(session))
-        report = check_versions(holdings, self.artifacts, self.policy, share, progress or Silence())
-        leftovers = find_leftovers(self._transaction, self.artifacts, self.manifests)
-        lying = tuple(check_leftovers(leftovers, self.artifacts.root))
+        report = check_versions(holdings, self._artifacts, self._policy, share, progress or Silence())
+        leftovers = find_leftovers(self._catalog.transaction, self._artifacts, self._manifests)
+        lying = tuple(check_leftovers(leftovers, self._artifacts.root))
         return replace(report, troubles=report.troubles + lying)
 
     def quarantine_damaged(self, version: VersionSummary, damage: ArtifactError) -> bool:
@@ -65,24 +59,24 @@ class UpkeepVerbs:
         or ArtifactMissingError where the second read fails, which is this machine's trouble and not the version's.
         """
         try:
-            self.artifacts.verify(version.digest, version.size_bytes, past_cache=True)
+            self._artifacts.verify(version.digest, version.size_bytes, past_cache=True)
         except ArtifactMissingError:
             raise
         except ArtifactError as again:
             reason = f"Two reads found the artifact damaged: {damage.message}; {again.message}"
-            with self._transaction() as session:
+            with self._catalog.transaction() as session:
                 return transitions.quarantine(session, version.model, version.number, reason)
         return False
 
     def find_unknown(self) -> Unknown:
         """Return by model the numbers behind the catalog's last ones that the volume has: the catalog has lost them."""
-        return find_later(self._transaction, self.manifests)
+        return find_later(self._catalog.transaction, self._manifests)
 
     def write_manifests(self) -> list[str]:
         """Write the manifests that versions lack, and return which versions did; raise VolumeError."""
         self._check_schema()
-        self.check_volume()
-        leftovers = find_leftovers(self._transaction, self.artifacts, self.manifests)
+        check_volume(self._catalog, self._artifacts.root)
+        leftovers = find_leftovers(self._catalog.transaction, self._artifacts, self._manifests)
         lacking = [*leftovers.missing, *(version.reference for _, version in leftovers.interrupted)]
         for reference in lacking:
             self._write_manifest(reference)
@@ -90,9 +84,9 @@ class UpkeepVerbs:
 
     def _write_manifest(self, reference: str) -> None:
         name, selector = parse_reference(reference)
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             version = resolve.find_version(session, name, selector)
-        self.manifests.finish(VersionManifest.of(version))
+        self._manifests.finish(VersionManifest.of(version))
 
     def gc(
         self,
@@ -108,10 +102,10 @@ class UpkeepVerbs:
         that is empty or of another store, and CollectionRefusedError where more than a tenth would go without `force`.
         """
         self._check_schema()
-        self.check_volume()
-        if read_marker(self.artifacts.root) is None:
-            raise VolumeMismatchError(f"The volume {self.artifacts.root} has no marker: nothing was registered here")
-        collector = Collector(self._transaction, self.artifacts, self.manifests)
+        check_volume(self._catalog, self._artifacts.root)
+        if read_marker(self._artifacts.root) is None:
+            raise VolumeMismatchError(f"The volume {self._artifacts.root} has no marker: nothing was registered here")
+        collector = Collector(self._catalog.transaction, self._artifacts, self._manifests)
         plan = collector.plan(grace)
         if apply:
             collector.carry_out(plan, progress or Silence(), force=force)
@@ -125,7 +119,7 @@ class UpkeepVerbs:
         Raises VolumeMismatchError for a volume that is empty, or of another store than a catalog that has models.
         """
         self._check_schema()
-        rebuild = Rebuild(self._transaction, self.artifacts, self.manifests)
+        rebuild = Rebuild(self._catalog.transaction, self._artifacts, self._manifests)
         lost = rebuild.find(progress or Silence())
         if apply and (lost.restore or lost.behind):
             rebuild.restore(lost, actor or default_actor())

@@ -2,9 +2,8 @@
 
 import logging
 import time
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 from uuid import uuid4
@@ -16,9 +15,9 @@ from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import capture_environment, default_actor
 from bodega_model.loading.sandbox import Rehearsal
 from bodega_model.signature.contracts import promise
-from sqlalchemy.orm import Session
 
 from bodega_db.catalog import inventory, versions
+from bodega_db.catalog.access import CatalogAccess
 from bodega_db.errors import (
     CatalogBehindError,
     CatalogLockedError,
@@ -27,6 +26,7 @@ from bodega_db.errors import (
     VolumeError,
 )
 from bodega_db.maintenance import behind
+from bodega_db.maintenance.pairing import check_volume
 from bodega_db.metadata import (
     check_idempotency_key,
     check_metrics,
@@ -66,20 +66,22 @@ class Attempt:
         )
 
 
-class RegisteringVerbs:
-    """What `ModelStore` does to register versions."""
+class Registrar:
+    """Registers versions: the gate that every one passes, of this process's own models and of other stores'."""
 
-    artifacts: ArtifactStore
-    manifests: Manifests
-    policy: Policy
-    _rehearsal: Rehearsal
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[Session]: ...
-
-    @abstractmethod
-    def check_volume(self, *, adopt: bool = False) -> None:
-        """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to."""
+    def __init__(
+        self,
+        catalog: CatalogAccess,
+        artifacts: ArtifactStore,
+        manifests: Manifests,
+        policy: Policy,
+        rehearsal: Rehearsal,
+    ) -> None:
+        self._catalog = catalog
+        self._artifacts = artifacts
+        self._manifests = manifests
+        self._policy = policy
+        self._rehearsal = rehearsal
 
     def register(
         self,
@@ -122,10 +124,10 @@ class RegisteringVerbs:
             "note": check_note(note),
             "lineage": check_params({**(lineage or {}), **core.lineage()}),
         }
-        if format not in self.policy.formats:
+        if format not in self._policy.formats:
             raise FormatNotAllowedError(f"This process does not load {format!r:.20}, so it does not register it either")
-        self.check_volume(adopt=True)
-        self._check_numbers(name)
+        check_volume(self._catalog, self._artifacts.root, adopt=True)
+        self.check_numbers(name)
         signature, golden = learn(core.model, example, core.name())
         if core.model is not model:
             with asking(model), by_default():
@@ -138,8 +140,8 @@ class RegisteringVerbs:
             # Its core anew: some parts keep of each call what no file can hold.
             dump(find_core(core.model).model, format, cast("BinaryIO", out))
 
-        with self.artifacts.stage(write) as staged:
-            if given_key and (earlier := self._earlier(given_key, name, staged)):
+        with self._artifacts.stage(write) as staged:
+            if given_key and (earlier := self.find_earlier(given_key, name, staged)):
                 self._finish_manifest(earlier)
                 return earlier
             registration = Registration(
@@ -153,30 +155,30 @@ class RegisteringVerbs:
                 idempotency_key=given_key or f"{OWN_KEY}{uuid4()}",
                 **described,  # type: ignore[arg-type]
             )
-            return self._admit(registration, staged, actor or default_actor())
+            return self.admit(registration, staged, actor or default_actor())
 
-    def _check_numbers(self, name: str) -> None:
+    def check_numbers(self, name: str) -> None:
         """Raise CatalogBehindError if the volume has versions of a model that the catalog has lost."""
-        behind.check_model(self._transaction, self.manifests, name)
+        behind.check_model(self._catalog.transaction, self._manifests, name)
 
-    def _admit(
+    def admit(
         self, registration: Registration, staged: StagedArtifact, actor: str, reason: str | None = None
     ) -> Version:
         """Rehearse a version, and make first its file and then its row visible."""
         its = registration
         try:
             with staged.reopen() as file:
-                self._rehearsal.run(file, its.format, its.signature, its.golden, its.environment, self.policy)
+                self._rehearsal.run(file, its.format, its.signature, its.golden, its.environment, self._policy)
         except LoadError as exc:
             raise NotServableError(exc.message, exc.advice) from exc
-        unfinished = self.manifests.begin(VersionManifest.promise(registration, actor, reason))
+        unfinished = self._manifests.begin(VersionManifest.promise(registration, actor, reason))
         try:
             version = self._insert(registration, staged, actor, reason)
         except CatalogUnavailableError:
             raise  # perhaps the row is committed: whoever finds the manifest asks the catalog
         except BodegaError:
             with suppress(VolumeError):
-                self.manifests.remove(unfinished)
+                self._manifests.remove(unfinished)
             raise
         self._finish_manifest(version, reason)
         return version
@@ -206,17 +208,17 @@ class RegisteringVerbs:
     def _attempt(self, attempt: Attempt, staged: StagedArtifact) -> Version:
         its = attempt.registration
         try:
-            with self._transaction() as session:
+            with self._catalog.transaction() as session:
                 inventory.share_volume(session)  # from here to the row, no collection takes the file for garbage
-                self.artifacts.commit(staged)
+                self._artifacts.commit(staged)
                 versions.set_actor(session, attempt.actor, attempt.reason)
                 version = versions.insert_version(session, its, attempt.actor)
-                if not self.manifests.is_free(version.model, version.number):  # lost since it was looked for
+                if not self._manifests.is_free(version.model, version.number):  # lost since it was looked for
                     raise CatalogBehindError(behind.describe({version.model: [version.number]}))
                 attempt.may_be_committed = True
         except IdempotencyConflictError:
             # An earlier attempt, or somebody with the same key: theirs is this one, if it is of the same bytes.
-            if earlier := self._earlier(its.idempotency_key, its.model, staged):
+            if earlier := self.find_earlier(its.idempotency_key, its.model, staged):
                 return earlier
             raise
         return version
@@ -224,13 +226,13 @@ class RegisteringVerbs:
     def _finish_manifest(self, version: Version, reason: str | None = None) -> None:
         """Write the manifest of a committed version; where that fails, the version is registered all the same."""
         try:
-            self.manifests.finish(VersionManifest.of(version, reason))
+            self._manifests.finish(VersionManifest.of(version, reason))
         except VolumeError as exc:
             log.warning("The manifest of %s is not written: %s", version.reference, exc.message)
 
-    def _earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None:
+    def find_earlier(self, key: str, name: str, staged: StagedArtifact) -> Version | None:
         """Return the version registered under a key; raise IdempotencyConflictError if it is something else."""
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             earlier = versions.find_by_idempotency_key(session, key)
         if earlier is None:
             return None

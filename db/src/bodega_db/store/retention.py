@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import transitions, versions
+from bodega_db.catalog.access import CatalogAccess
 from bodega_db.errors import RetentionError, StatusMoveError, VersionInUseError
 from bodega_db.lifecycle import RETIRED, Status
 from bodega_db.metadata import check_reason
 from bodega_db.records import VersionSummary
 from bodega_db.reference import LARGEST_NUMBER, check_model_name
-from bodega_db.store.transaction import ChangingVerbs, Move
+from bodega_db.store.transaction import Move, moving, recorded
 
 BATCH = 500  # versions in one transaction: who moves others of the model waits for no more than these
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
+class RetentionRule:
     """Which versions of a model stay: the newest ones, and whatever somebody may still want to serve."""
 
     keep: int
@@ -28,8 +29,11 @@ class Retention:
         return (Status.ARCHIVED, Status.CANDIDATE) if self.candidates else (Status.ARCHIVED,)
 
 
-class LeavingVerbs(ChangingVerbs):
-    """What `ModelStore` does when versions leave the catalog."""
+class Retention:
+    """Takes versions out of the catalog."""
+
+    def __init__(self, catalog: CatalogAccess) -> None:
+        self._catalog = catalog
 
     def delete(self, reference: str, *, reason: str, actor: str | None = None) -> None:
         """Take an archived or quarantined version out of the catalog for good; needs a reason.
@@ -38,7 +42,7 @@ class LeavingVerbs(ChangingVerbs):
         StatusMoveError for a version that is not retired, and VersionInUseError for one that an alias names.
         """
         checked = check_reason(reason, required_for="A deletion")
-        with self._moving(reference, checked, actor) as move:
+        with moving(self._catalog, reference, checked, actor) as move:
             _check_retired(move)
             transitions.delete_versions(move.session, move.model_id, [move.version.number])
 
@@ -61,7 +65,7 @@ class LeavingVerbs(ChangingVerbs):
         rule = _check_retention(keep, candidates)
         said = check_reason(reason) or f"pruned: the newest {keep} are kept"
         if dry_run:
-            with self._transaction() as session:
+            with self._catalog.transaction() as session:
                 model_id = versions.get_model_id(session, name)
                 return transitions.list_leaving(
                     session, model_id, rule.keep, rule.leaving, _spared(session, name, model_id)
@@ -71,8 +75,8 @@ class LeavingVerbs(ChangingVerbs):
             gone += batch
         return gone
 
-    def _prune(self, name: str, rule: Retention, reason: str, actor: str | None) -> list[VersionSummary]:
-        with self._recorded(reason, actor) as session:
+    def _prune(self, name: str, rule: RetentionRule, reason: str, actor: str | None) -> list[VersionSummary]:
+        with recorded(self._catalog, reason, actor) as session:
             model_id = transitions.lock_model(session, name)
             spared = _spared(session, name, model_id)
             leaving = transitions.list_leaving(session, model_id, rule.keep, rule.leaving, spared, lock_first=BATCH)
@@ -93,10 +97,10 @@ def _check_retired(move: Move) -> None:
         raise VersionInUseError(f"{version.reference} is named by {', '.join(aliases)}")
 
 
-def _check_retention(keep: int, candidates: bool) -> Retention:
+def _check_retention(keep: int, candidates: bool) -> RetentionRule:
     if isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= LARGEST_NUMBER:
         raise RetentionError(f"A model keeps 1 to {LARGEST_NUMBER} of its versions", "Give a whole number, as in 10.")
-    return Retention(keep, candidates)
+    return RetentionRule(keep, candidates)
 
 
 def _spared(session: Session, name: str, model_id: int) -> int | None:

@@ -1,14 +1,14 @@
 """What every change of a registered version rests on: who and why on record, and a model that nobody else moves."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import resolve, transitions, versions
+from bodega_db.catalog.access import CatalogAccess
 from bodega_db.errors import InvalidReferenceError, StatusMoveError
 from bodega_db.lifecycle import Status, may_move
 from bodega_db.records import Version
@@ -43,23 +43,20 @@ class Move:
         return self.to(Status.PRODUCTION)
 
 
-class ChangingVerbs(ABC):
-    """What the verbs share that change registered versions: each is one transaction, with actor and reason."""
+@contextmanager
+def recorded(catalog: CatalogAccess, reason: str | None, actor: str | None) -> Iterator[Session]:
+    """Open a transaction whose events name the actor (the person who is logged in, unless given) and the reason."""
+    with catalog.transaction() as session:
+        versions.set_actor(session, actor or default_actor(), reason)
+        yield session
 
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[Session]: ...
 
-    @contextmanager
-    def _recorded(self, reason: str | None, actor: str | None) -> Iterator[Session]:
-        with self._transaction() as session:
-            versions.set_actor(session, actor or default_actor(), reason)
-            yield session
-
-    @contextmanager
-    def _moving(self, reference: str, reason: str | None, actor: str | None) -> Iterator[Move]:
-        name, selector = parse_explicit(reference)
-        with self._recorded(reason, actor) as session:
-            yield lock(session, transitions.lock_model(session, name), name, selector)
+@contextmanager
+def moving(catalog: CatalogAccess, reference: str, reason: str | None, actor: str | None) -> Iterator[Move]:
+    """Open a recorded transaction in which a version, and the one in production, is locked."""
+    name, selector = parse_explicit(reference)
+    with recorded(catalog, reason, actor) as session:
+        yield lock(session, transitions.lock_model(session, name), name, selector)
 
 
 def parse_explicit(reference: str) -> tuple[str, Selector]:

@@ -1,27 +1,37 @@
 """Moving versions between stores: one file out, and through the gate of every registration in again."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bodega_model.errors import BodegaError, FormatNotAllowedError
+from bodega_model.formats.policy import Policy
 from bodega_model.loading.environment import default_actor
 from sqlalchemy.orm import Session
 
 from bodega_db.catalog import resolve, versions
+from bodega_db.catalog.access import CatalogAccess
 from bodega_db.errors import BundleError, VersionNotFoundError, VersionQuarantinedError
 from bodega_db.lifecycle import Status
+from bodega_db.maintenance.pairing import check_volume
 from bodega_db.records import Registration, Version
 from bodega_db.reference import Default, check_model_name, parse_reference
-from bodega_db.store.register import RegisteringVerbs
+from bodega_db.store.register import Registrar
 from bodega_db.volume.bundle import FORMAT, Bundle, Manifest, open_bundle, write_bundle
+from bodega_db.volume.folder import ArtifactStore
 from bodega_db.volume.portable import PortableVersion
 
 
-class ExchangeVerbs(RegisteringVerbs):
-    """What `ModelStore` does to register versions, new ones or those of another store."""
+class Transfer:
+    """Writes versions into bundles, and registers those that bundles of other stores hold."""
+
+    def __init__(self, catalog: CatalogAccess, artifacts: ArtifactStore, policy: Policy, registrar: Registrar) -> None:
+        self._catalog = catalog
+        self._artifacts = artifacts
+        self._policy = policy
+        self._registrar = registrar
 
     # --- out ---------------------------------------------------------------------------------------------
 
@@ -34,7 +44,7 @@ class ExchangeVerbs(RegisteringVerbs):
         Raises VersionQuarantinedError for one that is named, ArtifactError, BundleError or VolumeError; the file is
         there whole or not at all.
         """
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             store = versions.get_store_id(session)
             found = {version.reference: version for one in references for version in _named(session, one)}
         chosen = sorted(found.values(), key=lambda version: (version.model, version.number))
@@ -43,12 +53,14 @@ class ExchangeVerbs(RegisteringVerbs):
         said = tuple(PortableVersion.of(version) for version in chosen)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(FORMAT, store, now, actor or default_actor(), said)
-        self.check_volume()
-        write_bundle(target, manifest, self._open_bundled, overwrite=overwrite)
+        check_volume(self._catalog, self._artifacts.root)
+        write_bundle(
+            target,
+            manifest,
+            lambda version: self._artifacts.open_verified(version.digest, version.size_bytes),
+            overwrite=overwrite,
+        )
         return chosen
-
-    def _open_bundled(self, version: PortableVersion) -> AbstractContextManager[BinaryIO]:
-        return self.artifacts.open_verified(version.digest, version.size_bytes)
 
     # --- in ----------------------------------------------------------------------------------------------
 
@@ -62,7 +74,7 @@ class ExchangeVerbs(RegisteringVerbs):
         """
         if name is not None:
             check_model_name(name)
-        self.check_volume(adopt=True)
+        check_volume(self._catalog, self._artifacts.root, adopt=True)
         with open_bundle(source) as bundle:
             self._check_names(bundle, source, name)
             return list(self._import_all(bundle, name, actor or default_actor()))
@@ -74,14 +86,14 @@ class ExchangeVerbs(RegisteringVerbs):
                 f"{source} holds versions of {len(models)} models, and one name is for one model",
                 "Import them under their own names, or export each model into a file of its own.",
             )
-        with self._transaction() as session:
+        with self._catalog.transaction() as session:
             here = versions.get_store_id(session)
         if here == bundle.manifest.store and (name is None or name in models):
             raise BundleError(f"{source} was exported from this store", "Give its versions another model's name.")
 
     def _import_all(self, bundle: Bundle, name: str | None, actor: str) -> Iterator[Version]:
         for target in sorted({name or version.model for version in bundle.manifest.versions}):
-            self._check_numbers(check_model_name(target))
+            self._registrar.check_numbers(check_model_name(target))
         for version in bundle.manifest.versions:
             with _naming(version):
                 yield self._import(bundle, version, name or version.model, actor)
@@ -89,13 +101,13 @@ class ExchangeVerbs(RegisteringVerbs):
     def _import(self, bundle: Bundle, version: PortableVersion, name: str, actor: str) -> Version:
         origin = f"{bundle.manifest.store}:{version.reference}"
         registration = _registration(version, name, origin)
-        if version.format not in self.policy.formats:
+        if version.format not in self._policy.formats:
             raise FormatNotAllowedError(
                 f"This process does not load {version.format!r:.20}, so it does not register it"
             )
-        with self.artifacts.stage(lambda out: bundle.copy(version, out)) as staged:
-            earlier = self._earlier(registration.idempotency_key, name, staged)
-            return earlier or self._admit(registration, staged, actor, f"imported from {origin}")
+        with self._artifacts.stage(lambda out: bundle.copy(version, out)) as staged:
+            earlier = self._registrar.find_earlier(registration.idempotency_key, name, staged)
+            return earlier or self._registrar.admit(registration, staged, actor, f"imported from {origin}")
 
 
 def _named(session: Session, reference: str) -> list[Version]:
