@@ -154,6 +154,11 @@ class Api:
     url: str
     server: Any
 
+    @property
+    def services(self) -> Any:
+        """The services of the app."""
+        return self.app.services
+
 
 @pytest.fixture
 def start_api(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Api]]:

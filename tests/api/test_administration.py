@@ -113,7 +113,9 @@ def standing(
         max_body_bytes=100_000,
     )
     with closing(ModelStore.connect(settings)) as store, running_api(settings) as api:
-        api.app.state.guesses = Guesses(clock=count().__next__)  # a second passes from one wrong token to the next
+        api.services.administration.guesses = Guesses(
+            clock=count().__next__
+        )  # a second passes from one wrong token to the next
         yield api, fill(store)
 
 
@@ -454,7 +456,7 @@ def test_twenty_characters_are_enough(make_settings: Callable[..., Settings], tm
 
     app = create_app(make_settings(admin_token_file=tmp_path / "token"))
 
-    assert app.state.token.matches("27fa01c93e5b86d4712c")
+    assert app.services.administration.token.matches("27fa01c93e5b86d4712c")
 
 
 @pytest.mark.parametrize("url", ["", "penguins", "sqlite:///catalog.db"])
@@ -472,7 +474,7 @@ def test_the_url_of_the_writing_role_is_named_if_it_is_wrong(
 @pytest.mark.parametrize("write", WRITES, ids=name_of)
 def test_without_a_token_file_there_are_no_writes(gallery: Gallery, write: tuple[str, str, Any]) -> None:
     """Where the settings name no token file, a write is a page or a method that there is not, token or no token."""
-    store = gallery.api.app.state.store
+    store = gallery.api.services.store
     before = state_of(store)
 
     responses = [send(gallery.api, *write, authorization) for authorization in (f"Bearer {TOKEN}", None)]

@@ -37,7 +37,7 @@ def warm(api: Api) -> Api:
     """Have the API load the only model, and know that it is chosen."""
     for _ in range(2):
         ask(api, ROW).raise_for_status()
-    wait_for(lambda: api.app.state.routes.age_seconds is not None)
+    wait_for(lambda: api.services.routes.age_seconds is not None)
     ask(api, ROW).raise_for_status()
     return api
 
@@ -64,7 +64,7 @@ FURNISHED = {"neighbours": fill}
 @contextmanager
 def held_up(api: Api, output: str = "predict", row: dict[str, Any] = ROW) -> Iterator[None]:
     """Hold up the first call of the model until the end of the block; the calls behind it are as ever."""
-    (kept,) = api.app.state.loaded._kept.values()
+    (kept,) = api.services.loaded._kept.values()
     engine, begun, go_on = kept.model, threading.Event(), threading.Event()
     predict = engine.predict
 
@@ -93,7 +93,7 @@ def variant(number: int) -> dict[str, Any]:
 def test_those_who_wait_are_computed_together(neighbours: Pipeline, api: Api) -> None:
     """While the model is busy 80 requests gather; one call answers them, each with its own."""
     warm(api)
-    tally = api.app.state.tallies.of("neighbours", 1)
+    tally = api.services.tallies.of("neighbours", 1)
 
     def one(number: int) -> None:
         rows = [variant(number), variant(number + 1)][: 1 + number % 3 % 2]
@@ -103,7 +103,7 @@ def test_those_who_wait_are_computed_together(neighbours: Pipeline, api: Api) ->
     with ThreadPoolExecutor(80) as crowd, held_up(api, "predict_proba"):
         before = tally.native
         waiting = [crowd.submit(one, number) for number in range(80)]
-        wait_for(lambda: api.app.state.calls.waiting == 81)
+        wait_for(lambda: api.services.calls.waiting == 81)
     for each in waiting:
         each.result()
 
@@ -123,18 +123,18 @@ def test_a_row_that_the_model_refuses_fails_alone(store: ModelStore, api: Api) -
     store.register(model, "powers", example=X)
     for _ in range(3):
         ask(api, {"x": 1.0}).raise_for_status()
-    native = api.app.state.tallies.total("native")
+    native = api.services.tallies.total("native")
 
     with ThreadPoolExecutor(CROWD) as crowd, held_up(api, row={"x": 1.0}):
         waiting = [crowd.submit(ask, api, {"x": 1e6 if number == 5 else number / 4}) for number in range(CROWD)]
-        wait_for(lambda: api.app.state.calls.waiting == CROWD + 1)
+        wait_for(lambda: api.services.calls.waiting == CROWD + 1)
 
     problem_of(waiting[5].result(), 422, "prediction-failed")
     right = {number: model.predict(pd.DataFrame({"x": [number / 4]})).tolist() for number in range(CROWD)}
     others = {number: each.result().json()["predictions"] for number, each in enumerate(waiting) if number != 5}
     assert others == {number: right[number] for number in others}
     # The one that was held up, and each of the batch by itself but the one that is refused.
-    assert api.app.state.tallies.total("native") - native == CROWD
+    assert api.services.tallies.total("native") - native == CROWD
 
 
 @pytest.mark.parametrize(("misdeed", "status"), [(101.0, 500), (102.0, 500), (112.0, 500), (201.0, 422)])
@@ -148,12 +148,12 @@ def test_an_answer_that_breaks_the_signature_fails_alone(
     api = start_api(**formats)
     for _ in range(3):
         ask(api, {"x": 1.0, "y": 0.0}).raise_for_status()
-        wait_for(lambda: api.app.state.routes.age_seconds is not None)
+        wait_for(lambda: api.services.routes.age_seconds is not None)
 
     with ThreadPoolExecutor(CROWD) as crowd, held_up(api, row={"x": 1.0, "y": 0.0}):
         rows = [{"x": misdeed if number == 5 else number * 1.5, "y": 0.0} for number in range(CROWD)]
         waiting = [crowd.submit(ask, api, row) for row in rows]
-        wait_for(lambda: api.app.state.calls.waiting == CROWD + 1)
+        wait_for(lambda: api.services.calls.waiting == CROWD + 1)
 
     problem_of(waiting[5].result(), status, "prediction-failed")
     found = [each.result().json()["predictions"] for number, each in enumerate(waiting) if number != 5]
@@ -166,7 +166,7 @@ def test_what_is_wrong_fails_alone(neighbours: Pipeline, api: Api) -> None:
     wrong = ROW | {"bill_depth_mm": None}  # the signature allows no gap, so it never is in a batch
     with ThreadPoolExecutor(CROWD) as crowd, held_up(api):
         waiting = [crowd.submit(ask, api, wrong if number == 5 else variant(number)) for number in range(CROWD)]
-        wait_for(lambda: api.app.state.calls.waiting == CROWD)
+        wait_for(lambda: api.services.calls.waiting == CROWD)
 
     assert [each.result().status_code for each in waiting] == [422 if n == 5 else 200 for n in range(CROWD)]
     problem_of(waiting[5].result(), 422, "input")
@@ -177,7 +177,7 @@ def test_whoever_comes_when_too_many_wait_is_sent_away(neighbours: Pipeline, sta
     api = warm(start_api(max_waiting=CROWD))
     with ThreadPoolExecutor(CROWD) as crowd, held_up(api):
         waiting = [crowd.submit(ask, api, ROW) for _ in range(CROWD - 1)]
-        wait_for(lambda: api.app.state.calls.waiting == CROWD)
+        wait_for(lambda: api.services.calls.waiting == CROWD)
         refused = ask(api, ROW)
         # The long way, for a body that the fast one does not read.
         too = ask(api, ROW | {"bill_length_mm": 2.0**60})
@@ -201,12 +201,12 @@ def test_a_model_that_looks_at_the_rows_beside_is_asked_for_each_request(
     model = make_pipeline(FunctionTransformer(scale), LogisticRegression()).fit(fitted.X, species)
     store.register(model, "scaled", example=fitted.X)
     warm(api)
-    before = api.app.state.tallies.total("native")
+    before = api.services.tallies.total("native")
 
     with ThreadPoolExecutor(CROWD) as crowd:
         answers = list(crowd.map(lambda number: ask(api, variant(number)).json()["predictions"], range(CROWD)))
 
-    assert api.app.state.tallies.total("native") - before == CROWD
+    assert api.services.tallies.total("native") - before == CROWD
     assert answers == [model.predict(fitted.X[:1]).tolist()] * CROWD  # each is the mean of its own request
     many = "\n".join([",".join(ROW), *[",".join(map(str, ROW.values()))] * (ROWS_AT_ONCE + 1)])
     refused = send(api, many.encode(), "text/csv")

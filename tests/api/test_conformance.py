@@ -43,7 +43,7 @@ def misbehaving(postgres_url: str, template: str, tmp_path_factory: pytest.TempP
     with running_api(settings) as api:
         for _ in range(3):
             ask(api, 1.0).raise_for_status()
-            wait_for(lambda: api.app.state.routes.age_seconds is not None)
+            wait_for(lambda: api.services.routes.age_seconds is not None)
         yield api
 
 

@@ -314,8 +314,8 @@ def test_the_description_is_made_once_for_each_generation(
     """A hundred readers at once let the catalog list its models once; a change lets it be listed once more."""
     enter(store, "penguins", penguins())
     lists: list[int] = []
-    models = type(api.app.state.store).models
-    monkeypatch.setattr(type(api.app.state.store), "models", lambda self: (lists.append(1), models(self))[1])
+    models = type(api.services.store).models
+    monkeypatch.setattr(type(api.services.store), "models", lambda self: (lists.append(1), models(self))[1])
 
     def read(_: int) -> str:
         return str(api.client.get("/openapi.json").raise_for_status().headers["etag"])

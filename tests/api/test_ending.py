@@ -141,7 +141,7 @@ def test_a_full_pool_is_one_line(
     """Each 503 for want of a connection leaves one line, which does not tell what led there."""
     enter(store, "penguins", penguins())
     api = start_api(pool_size=1)
-    engine = api.app.state.store.catalog._engine
+    engine = api.services.store.catalog._engine
     held = []
     with caplog.at_level(logging.WARNING):
         try:

@@ -150,7 +150,7 @@ def rows_of(number: int) -> dict[str, Any]:
 def test_many_at_once_each_get_their_own_answer(warm: Api, store: ModelStore) -> None:
     """What is computed together is told apart again, and what is wrong fails alone."""
     right = store.open(store.get("penguins", 1))
-    before = warm.app.state.tallies.total("planned")
+    before = warm.services.tallies.total("planned")
 
     def one(number: int) -> None:
         if number % 10 == 7:
@@ -165,7 +165,7 @@ def test_many_at_once_each_get_their_own_answer(warm: Api, store: ModelStore) ->
 
     with ThreadPoolExecutor(16) as crowd:
         list(crowd.map(one, range(200)))
-    assert 0 < warm.app.state.tallies.total("planned") - before <= 180
+    assert 0 < warm.services.tallies.total("planned") - before <= 180
 
 
 def test_the_fast_and_the_long_way_answer_the_same(warm: Api) -> None:
@@ -201,7 +201,7 @@ def test_the_fast_path_follows_the_catalog(warm: Api, store: ModelStore) -> None
 
 def test_one_answer_in_a_thousand_is_asked_of_the_model_too(warm: Api) -> None:
     """Behind its answer; the plan is right, and stays."""
-    tallies = warm.app.state.tallies
+    tallies = warm.services.tallies
 
     for _ in range(CHECKED_EVERY):
         ask(warm, {"rows": [GENTOO]}).raise_for_status()

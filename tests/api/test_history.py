@@ -198,7 +198,7 @@ def test_two_versions_are_compared(gallery: Gallery, before: str, after: str, nu
     """Versions named in any way are compared as in Python; a number finds also a version in quarantine."""
     answer = get(gallery.api, "/models/penguins/diff", before=before, after=after)
 
-    store = gallery.api.app.state.store
+    store = gallery.api.services.store
     assert (answer["before"], answer["after"]) == tuple(f"penguins@{number}" for number in numbers)
     assert answer == store.diff(f"penguins@{before}", f"penguins@{after}").to_dict()
 

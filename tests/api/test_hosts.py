@@ -52,7 +52,7 @@ def test_a_foreign_name_gets_no_prediction(store: ModelStore, api: Api) -> None:
     enter(store, "penguins", penguins())
     for _ in range(3):
         ask(api, {"rows": [GENTOO]}, model="penguins").raise_for_status()
-    wait_for(lambda: api.app.state.routes.age_seconds is not None)
+    wait_for(lambda: api.services.routes.age_seconds is not None)
 
     answers = [predict_raw(api.url, f"Host: {host}")[0] for host in ("localhost", FOREIGN, "localhost", FOREIGN)]
 

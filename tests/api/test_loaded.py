@@ -229,5 +229,5 @@ def test_many_clients_at_once_load_once_and_get_the_same(store: ModelStore, api:
     answers = together(lambda _: ask(api, {"rows": [GENTOO]}).json()["predictions"])
 
     assert answers == [["Gentoo"]] * THREADS
-    assert api.app.state.loaded.loads == 1
+    assert api.services.loaded.loads == 1
     assert api.client.get("/readyz").json()["loaded"] == ["penguins@1"]

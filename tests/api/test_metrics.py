@@ -74,7 +74,7 @@ FURNISHED = {"sums": fill}
 def warm(store: ModelStore, api: Api) -> Api:
     """An API that has a version in memory, and its choice."""
     enter(store, "penguins", penguins())
-    wait_for(lambda: api.app.state.routes.age_seconds is not None)
+    wait_for(lambda: api.services.routes.age_seconds is not None)
     for _ in range(3):
         ask(api, {"rows": [GENTOO]}, model="penguins").raise_for_status()
     return api
@@ -180,10 +180,10 @@ def test_a_catalog_that_was_never_heard_is_not_up(make_settings: Callable[..., S
     """Before the first contact the metric is there, and says 0."""
     app = create_app(make_settings())
 
-    samples = {sample.name: sample.value for family in app.state.metrics.collect() for sample in family.samples}
+    samples = {sample.name: sample.value for family in app.services.metrics.collect() for sample in family.samples}
 
     assert samples["bodega_catalog_up"] == 0
-    app.state.store.close()
+    app.services.store.close()
 
 
 # --- promtool, of Prometheus -------------------------------------------------------------------------------

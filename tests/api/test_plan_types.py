@@ -232,7 +232,7 @@ def test_integers_wrap_over_http_as_in_memory(api: Api, container: str) -> None:
     X = wide(n="int64")
     data: Any = X if container == "frame" else frame(**WHOLE).to_numpy()
     model = make_pipeline(SQUARE, TREE).fit(data, target(X))
-    enter(api.app.state.store, "square", Exhibit(model, data[:40]))
+    enter(api.services.store, "square", Exhibit(model, data[:40]))
     row = data[:1].copy()
     if container == "frame":
         row.loc[:, "n"] = 2**33

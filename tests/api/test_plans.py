@@ -292,7 +292,7 @@ def test_comparing_takes_a_fiftieth_of_the_time_at_most() -> None:
 
 def test_the_api_says_whether_a_version_has_a_plan(api: Api) -> None:
     """In the details of a version, while it is in memory; and the metrics count who answered."""
-    store = api.app.state.store
+    store = api.services.store
     enter(store, "penguins", penguins())
     details = api.client.get("/models/penguins/versions/1").raise_for_status().json()
     assert "serving" not in details

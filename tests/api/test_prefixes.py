@@ -49,7 +49,7 @@ def test_below_a_prefix_predictions_are_as_fast(store: ModelStore, start_api: Ca
     """They do not become requests of the application."""
     enter(store, "penguins", penguins())
     api = start_api(root_path="/bodega")
-    wait_for(lambda: api.app.state.routes.age_seconds is not None)
+    wait_for(lambda: api.services.routes.age_seconds is not None)
     for _ in range(2):
         ask(api, {"rows": [GENTOO]}, model="penguins").raise_for_status()
     seen: list[str] = []

@@ -32,7 +32,7 @@ def warmed(store: ModelStore, api: Api) -> Api:
     for _ in range(2):
         ask(api, {"rows": [GENTOO]}, model="penguins").raise_for_status()
         ask(api, {"rows": [ROW]}, model="tree").raise_for_status()
-    wait_for(lambda: api.app.state.routes.age_seconds is not None)
+    wait_for(lambda: api.services.routes.age_seconds is not None)
     ask(api, {"rows": [GENTOO]}, model="penguins").raise_for_status()
     ask(api, {"rows": [ROW]}, model="tree").raise_for_status()
     return api

@@ -182,7 +182,7 @@ def asking(api: Api, threads: int = 4, **parameters: str) -> Iterator[list[tuple
 
 def test_a_warm_prediction_asks_no_database(two: ModelStore, api: Api, sql_connection: Connection) -> None:
     """While 300 warm predictions are answered, no connection but the listening one begins a statement."""
-    wait_until_heard(api.app.state.routes, two)
+    wait_until_heard(api.services.routes, two)
     for version in ("1", "latest", "champion"):
         ask(api, BODY, model="penguins", version=version).raise_for_status()
     # That these outputs are asked is noted once, and then for an hour no more.
@@ -244,7 +244,7 @@ def test_a_frozen_postgres_holds_up_nobody_for_ten_seconds(
 ) -> None:
     """Where Postgres takes everything and says nothing, warm predictions go on, and the rest is a 503 in good time."""
     api = start_api(database_url=forwarder.url)
-    wait_until_heard(api.app.state.routes, two)  # what was chosen before the first contact is not remembered
+    wait_until_heard(api.services.routes, two)  # what was chosen before the first contact is not remembered
     assert answering(api) == 2
     forwarder.freeze()
 
@@ -267,7 +267,7 @@ def test_what_is_older_than_the_settings_allow_is_not_served(
     """Without contact for longer than BODEGA_MAX_STALE a warm prediction is a 503 that says how old; contact heals it."""
     strict, usual = (start_api(database_url=forwarder.url, max_stale=seconds) for seconds in (3, 300))
     for api in (strict, usual):
-        wait_until_heard(api.app.state.routes, two)
+        wait_until_heard(api.services.routes, two)
         assert answering(api) == 2
     forwarder.shut()
     cut = time.monotonic()
@@ -324,7 +324,7 @@ def test_every_replica_hears_of_a_promotion(
     for api in replicas:
         assert answering(api) == 2
         assert answering(api, version="1") == 1  # so that it needs not be loaded before it takes over
-        wait_until_heard(api.app.state.routes, two)
+        wait_until_heard(api.services.routes, two)
 
     sql_connection.execute(PROMOTE, [1])
     seconds = [wait_for(lambda api=api: answering(api) == 1) for api in replicas]  # type: ignore[misc]
@@ -346,7 +346,7 @@ def test_a_quarantined_version_stops_answering(
     for api in replicas:
         for version in ("2", "latest"):
             assert answering(api, version=version) == 2
-        wait_until_heard(api.app.state.routes, two)
+        wait_until_heard(api.services.routes, two)
 
     sql_connection.execute(QUARANTINE, [2])
     for api in replicas:
@@ -364,11 +364,11 @@ def test_a_candidate_does_not_answer_for_a_production_version_that_left(
     refusing, lenient = start_api(), start_api(without_production="newest")
     two.promote("penguins@1")
     for api in (refusing, lenient):
-        wait_until_heard(api.app.state.routes, two)
+        wait_until_heard(api.services.routes, two)
         assert [answering(api) for _ in range(3)] == [1] * 3
     two.quarantine("penguins@1", reason="wrong column", actor="ada")
     for api in (refusing, lenient):
-        wait_until_heard(api.app.state.routes, two)
+        wait_until_heard(api.services.routes, two)
 
     for refused in (
         ask(refusing, BODY, model="penguins"),
@@ -383,7 +383,7 @@ def test_a_candidate_does_not_answer_for_a_production_version_that_left(
     assert (answering(lenient), answering(lenient, version="1")) == (2, "version-quarantined")
     two.promote("penguins@2")
     for api in (refusing, lenient):
-        wait_until_heard(api.app.state.routes, two)
+        wait_until_heard(api.services.routes, two)
         assert answering(api) == 2
 
 
@@ -395,7 +395,7 @@ def test_without_notifications_a_quarantine_is_heard_in_two_seconds(
         "CREATE OR REPLACE FUNCTION next_generation() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE g bigint; "
         "BEGIN UPDATE generation SET value = value + 1 RETURNING value INTO g; RETURN g; END $$"
     )
-    wait_until_heard(api.app.state.routes, two)
+    wait_until_heard(api.services.routes, two)
     assert answering(api, version="1") == 1
 
     sql_connection.execute(QUARANTINE, [1])
@@ -408,7 +408,7 @@ def test_a_new_version_answers_at_once_by_its_number(two: ModelStore, start_api:
     """Whoever has registered a version gets it by number on any replica, and soon by every other way to it."""
     replicas = [start_api(), start_api()]
     for api in replicas:
-        wait_until_heard(api.app.state.routes, two)
+        wait_until_heard(api.services.routes, two)
         assert answering(api, version="latest") == 2
         assert answering(api, version="3") == "version-not-found"
 
@@ -527,7 +527,7 @@ def test_a_row_that_cannot_be_read_does_not_keep_others_from_being_renewed(
 
 def test_answers_and_readiness_say_how_fresh_they_are(two: ModelStore, api: Api, sql_connection: Connection) -> None:
     """A cold answer is of this moment; a warm one of the last contact; both name the generation, and OpenAPI the headers."""
-    wait_until_heard(api.app.state.routes, two)
+    wait_until_heard(api.services.routes, two)
 
     cold, warm = ask(api, BODY, model="penguins"), ask(api, BODY, model="penguins")
     ready = api.client.get("/readyz").json()
@@ -616,7 +616,7 @@ def test_the_end_of_an_api_leaves_no_thread_and_no_connection(
     before = watching_threads()
     with running_api(make_settings()) as api:
         assert answering(api) == 2
-        wait_for(lambda: api.app.state.routes.age_seconds is not None)
+        wait_for(lambda: api.services.routes.age_seconds is not None)
         during = watching_threads()
     two.close()
 
@@ -634,7 +634,7 @@ def test_a_catalog_that_is_behind_its_volume_is_told_at_the_start_and_served(
     lose_version(sql_connection, "penguins", 3)
     api = start_api()
 
-    wait_for(lambda: api.app.state.inspection.trouble is not None)
+    wait_for(lambda: api.services.inspection.trouble is not None)
 
     said = "1 version is on the volume and not in the catalog: run `bodega rebuild` (penguins@3)"
     ready = api.client.get("/readyz")

@@ -178,7 +178,7 @@ def test_a_scrub_is_slow_on_purpose_and_ends_with_the_process(store: ModelStore,
     wait_for(lambda: read_metrics(api)["bodega_scrubbed_bytes_total"] == MIB)
     time.sleep(5 * PAUSE_SECONDS)
     assert read_metrics(api)["bodega_scrubbed_bytes_total"] == MIB
-    api.app.state.scrub.stop()
+    api.services.scrub.stop()
     assert time.monotonic() - began < 60
 
 

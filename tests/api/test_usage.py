@@ -76,7 +76,7 @@ def test_what_was_refused_or_asked_by_default_binds_nobody(swap: ModelStore, api
     assert api.client.post("/predict", params={"output": "predict_proba"}, json={"rows": [{}]}).status_code == 422
     assert api.client.post("/predict", params={"output": "transform"}, json=ROW).status_code == 422
     api.client.post("/predict", json=ROW).raise_for_status()
-    api.app.state.usage.tell()
+    api.services.usage.tell()
 
     assert swap.diff("swap@1", "swap@3").relied == {"predict": "answers where no output is named"}
     assert swap.promote("swap@3").number == 3
@@ -108,7 +108,7 @@ def test_what_the_catalog_did_not_take_is_told_later(
     swap: ModelStore, api: Api, sql_connection: "psycopg.Connection[Any]"
 ) -> None:
     """Where the role may not write, answers go on, and what was asked is not forgotten."""
-    usage = api.app.state.usage
+    usage = api.services.usage
     sql_connection.execute("ALTER TABLE asked_output RENAME TO elsewhere")
     api.client.post("/predict", params={"output": "predict_proba"}, json=ROW).raise_for_status()
     assert not usage.tell_if_possible()
@@ -125,11 +125,11 @@ def test_a_thousand_requests_write_one_row(
     """The catalog is written to when something new is asked, or an hour later."""
     for _ in range(50):
         api.client.post("/predict", params={"output": "predict_proba"}, json=ROW).raise_for_status()
-        api.app.state.usage.tell()
+        api.services.usage.tell()
 
     rows = sql_connection.execute("SELECT output, xmin::text FROM asked_output").fetchall()
     api.client.post("/predict", params={"output": "predict_proba"}, json=ROW).raise_for_status()
-    api.app.state.usage.tell()
+    api.services.usage.tell()
 
     assert [output for output, _ in rows] == ["predict_proba"]
     assert sql_connection.execute("SELECT output, xmin::text FROM asked_output").fetchall() == rows

@@ -30,7 +30,7 @@ def generation_of(response: Any) -> int:
 @contextmanager
 def held_loads(api: Api) -> Iterator[Callable[[], None]]:
     """Have every load wait until the end of the block, or until what this yields is called."""
-    loaded, go_on = api.app.state.loaded, threading.Event()
+    loaded, go_on = api.services.loaded, threading.Event()
     load = loaded._load
 
     def wait_first(version: Any) -> Any:
@@ -64,7 +64,7 @@ FURNISHED = {"promoted": fill}
 @pytest.fixture
 def asked(promoted: ModelStore, api: Api) -> Api:
     """An API that was asked for the version in production, in each way that there is, and hears of changes."""
-    wait_for(lambda: api.app.state.routes.generation is not None)
+    wait_for(lambda: api.services.routes.generation is not None)
     for _ in range(2):
         for parameters in ({}, {"version": "production"}):
             assert answer(api, **parameters).json()["version"] == 1
@@ -80,7 +80,7 @@ def test_the_former_version_answers_until_the_new_one_is_loaded(promoted: ModelS
 
     with held_loads(asked) as go_on:
         promoted.promote("penguins@2")
-        wait_for(lambda: asked.app.state.routes.generation > before)
+        wait_for(lambda: asked.services.routes.generation > before)
         meanwhile = [answer(asked), answer(asked, version="production"), answer(asked, timing="true")]
         later = answer(asked)
         go_on()
@@ -103,13 +103,13 @@ def test_other_changes_are_followed_while_a_version_is_loaded(promoted: ModelSto
         promoted.set_alias("penguins@1", "mine")
         promoted.promote("penguins@3")
         promoted.set_alias("penguins@1", "yours")
-        wait_for(lambda: asked.app.state.routes.generation == promoted.changes(None).generation)
+        wait_for(lambda: asked.services.routes.generation == promoted.changes(None).generation)
         assert answer(asked).json()["version"] == 1
         assert answer(asked, version="mine").json()["version"] == 1
         promoted.promote("penguins@2")  # which is in memory
         wait_for(lambda: answer(asked).json()["version"] == 2)
         go_on()
-        wait_for(lambda: "penguins@3" in asked.app.state.loaded.references)
+        wait_for(lambda: "penguins@3" in asked.services.loaded.references)
 
     assert {answer(asked).json()["version"] for _ in range(5)} == {2}
 
@@ -118,10 +118,10 @@ def test_a_former_version_that_may_not_be_served_does_not_answer(promoted: Model
     """A quarantine of the former one ends its time at once: whoever asks then waits for the load."""
     with held_loads(asked) as go_on:
         promoted.promote("penguins@2")
-        wait_for(lambda: asked.app.state.routes.generation == promoted.changes(None).generation)
+        wait_for(lambda: asked.services.routes.generation == promoted.changes(None).generation)
         assert answer(asked).json()["version"] == 1
         promoted.quarantine("penguins@1", reason="wrong labels")
-        wait_for(lambda: asked.app.state.routes.generation == promoted.changes(None).generation)
+        wait_for(lambda: asked.services.routes.generation == promoted.changes(None).generation)
         threading.Timer(0.5, go_on).start()
         assert {answer(asked).json()["version"] for _ in range(3)} == {2}
 
@@ -158,12 +158,12 @@ def test_versions_in_production_are_loaded_before_the_api_is_ready(promoted: Mod
         problem_of(api.client.get("/readyz"), 503, "warming")
         assert api.client.get("/healthz").status_code == 200
     wait_for(lambda: api.client.get("/readyz").status_code == 200)
-    assert api.app.state.loaded.references == ["penguins@1"]
-    assert api.app.state.loaded.loads == 1
+    assert api.services.loaded.references == ["penguins@1"]
+    assert api.services.loaded.loads == 1
 
     promoted.promote("penguins@2")
 
-    wait_for(lambda: "penguins@2" in api.app.state.loaded.references)
+    wait_for(lambda: "penguins@2" in api.services.loaded.references)
     assert api.client.get("/readyz").status_code == 200
 
 
@@ -187,7 +187,7 @@ def test_an_error_while_versions_are_loaded_does_not_end_the_loading(
 ) -> None:
     """A catalog that goes away is asked again before the API is ready; what nobody thought of costs that version's load."""
     api = start_api(keep_warm=True)
-    loaded, failed = api.app.state.loaded, threading.Event()
+    loaded, failed = api.services.loaded, threading.Event()
     load = loaded._load
 
     def fail_first(version: Any) -> Any:
@@ -199,9 +199,9 @@ def test_an_error_while_versions_are_loaded_does_not_end_the_loading(
     loaded._load = fail_first
     assert failed.wait(20)
     wait_for(lambda: api.client.get("/readyz").status_code == 200)
-    assert (api.app.state.loaded.references == ["penguins@1"]) == isinstance(error, CatalogUnavailableError)
+    assert (api.services.loaded.references == ["penguins@1"]) == isinstance(error, CatalogUnavailableError)
     promoted.promote("penguins@2")
-    wait_for(lambda: "penguins@2" in api.app.state.loaded.references)
+    wait_for(lambda: "penguins@2" in api.services.loaded.references)
 
 
 def test_a_version_for_which_there_is_no_room_is_loaded_when_it_is_asked_for(
@@ -212,7 +212,7 @@ def test_a_version_for_which_there_is_no_room_is_loaded_when_it_is_asked_for(
 
     wait_for(lambda: api.client.get("/readyz").status_code == 200)
 
-    assert api.app.state.loaded.references == []  # there is no room for it
+    assert api.services.loaded.references == []  # there is no room for it
     assert answer(api).json()["version"] == 1
 
 

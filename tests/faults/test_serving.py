@@ -121,7 +121,7 @@ def test_without_a_free_connection_warm_predictions_go_on(
             enter(store, "penguins", penguins())
         with forwarder_before(postgres.url) as forwarder:
             api = start_api(database_url=forwarder.url)
-            wait_for(lambda: api.app.state.routes.age_seconds is not None)  # else the choice may not be remembered
+            wait_for(lambda: api.services.routes.age_seconds is not None)  # else the choice may not be remembered
             wait_for(lambda: ask(api, BODY, model="penguins").status_code == 200)
             operator = taken.enter_context(psycopg.connect(postgres.url, autocommit=True))
             forwarder.shut()

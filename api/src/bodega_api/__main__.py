@@ -16,7 +16,7 @@ from bodega_model.loading.sandbox import shared_rehearsal
 from bodega_api.workers.supervisor import CANNOT_START, check_workers, supervise
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from bodega_api.app import Application
 
 GRACE_SECONDS = 10
 # With pandas and scikit-learn in memory a collection of all objects takes a tenth of a second, in which nobody is
@@ -24,7 +24,7 @@ GRACE_SECONDS = 10
 COLLECT_AFTER = 50_000  # objects made and not freed; Python's own default is 700 to 2000
 
 
-def make_app() -> "FastAPI":
+def make_app() -> "Application":
     """Make the app with the settings of the environment, for any ASGI server: `uvicorn --factory` calls this."""
     settings = Settings.read()
     with contextlib.suppress(OSError):  # whoever needs it will be told
@@ -32,7 +32,7 @@ def make_app() -> "FastAPI":
     return _make(settings)
 
 
-def _make(settings: Settings) -> "FastAPI":
+def _make(settings: Settings) -> "Application":
     from bodega_api.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -67,12 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(app: "FastAPI", settings: Settings) -> int:
+def _serve(app: "Application", settings: Settings) -> int:
     import uvicorn
 
-    from bodega_api.app import import_libraries
     from bodega_api.fastpath.uvicorn_protocol import PredictionProtocol
     from bodega_api.http.connections import raise_descriptor_limit
+    from bodega_api.serving.libraries import import_libraries
 
     config = uvicorn.Config(
         app,
@@ -89,7 +89,7 @@ def _serve(app: "FastAPI", settings: Settings) -> int:
     gc.enable()
     import_libraries()
     if settings.workers > 1:
-        return supervise(config, app.state.siblings, settings.workers, GRACE_SECONDS)
+        return supervise(config, app.services.siblings, settings.workers, GRACE_SECONDS)
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

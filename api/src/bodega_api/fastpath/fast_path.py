@@ -18,10 +18,10 @@ from weakref import WeakKeyDictionary
 
 import orjson
 from bodega_db.errors import InvalidReferenceError
+from bodega_db.settings import Settings
 from bodega_model.errors import BodegaError, OutputNotAvailableError
 from bodega_model.signature.outputs import check_output
 from bodega_model.validation.quick import LongWayError
-from fastapi import FastAPI
 from msgspec import DecodeError
 from starlette.types import Message, Receive, Scope, Send
 
@@ -107,15 +107,21 @@ class Asked(NamedTuple):
 class FastPath:
     """Answers plain requests: as ASGI middleware, and below ASGI for `uvicorn_protocol`."""
 
-    def __init__(self, app: FastAPI, hosts: Hosts, prefix: str = "") -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        loaded: LoadedVersions[Engine],
+        calls: Calls,
+        settings: Settings,
+        hosts: Hosts,
+        prefix: str = "",
+    ) -> None:
         self._hosts = hosts
         self.paths = frozenset({b"/predict", prefix.encode() + b"/predict"})  # a proxy may leave the prefix there
-        self._routes: Routes = app.state.routes
-        self._loaded: LoadedVersions[Engine] = app.state.loaded
-        self._calls: Calls = app.state.calls
-        self._batch_rows: int = app.state.settings.max_rows
-        self._most_rows: int = min(self._batch_rows, MOST_ROWS)
-        self._max_body: int = min(app.state.settings.max_body_bytes, MOST_BODY_BYTES)
+        self._routes, self._loaded, self._calls = routes, loaded, calls
+        self._batch_rows = settings.max_rows
+        self._most_rows = min(self._batch_rows, MOST_ROWS)
+        self._max_body = min(settings.max_body_bytes, MOST_BODY_BYTES)
         self._questions: dict[bytes, Question | None] = {}
         self._lanes: WeakKeyDictionary[Engine, Lane] = WeakKeyDictionary()
 

@@ -1,6 +1,5 @@
 """The token that writes over HTTP need: read from its file once, compared without telling how much of it was right."""
 
-import asyncio
 import hashlib
 import os
 import re
@@ -8,14 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, cast
 
 from bodega_db.errors import SettingsError
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-
-from bodega_api.errors import UnauthorizedError
-from bodega_api.http.guesses import Guesses
 
 SHORTEST, LONGEST = 20, 4096  # characters
 PRINTABLE = re.compile(rb"[!-~]+")  # what a header carries unchanged
@@ -27,8 +20,6 @@ WORDS = re.compile(
     "placeholder|development|production|local|test|super|very|please|your|this|with|some|random|goes|here|value|key|my",
     re.IGNORECASE,
 )
-
-bearer = HTTPBearer(auto_error=False, scheme_name="adminToken", description="the token in BODEGA_ADMIN_TOKEN_FILE")
 
 
 class Token:
@@ -86,19 +77,3 @@ def is_easy_to_guess(token: str) -> bool:
 
     rest = WORDS.sub("", token)[:LOOKED_AT]
     return not rest or float(zxcvbn(rest)["guesses_log10"]) < HARD_TO_GUESS
-
-
-async def check_token(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
-    """Raise UnauthorizedError, the same one for every reason, unless the request carries the app's token.
-
-    Raises TooManyGuessesError where too many others were tried just now.
-    """
-    refusal = UnauthorizedError("This takes the administrator's token")
-    if given is None:
-        raise refusal
-    token, guesses = cast("Token", request.app.state.token), cast("Guesses", request.app.state.guesses)
-    client = request.client.host if request.client else ""
-    await asyncio.sleep(guesses.take(client))
-    if not token.matches(given.credentials):
-        raise refusal
-    guesses.was_right(client)

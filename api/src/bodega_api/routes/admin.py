@@ -4,16 +4,16 @@ These routes are there only where the settings name a token file. Each is one ve
 rules, in one transaction; predictions follow because every copy of the API hears of changes.
 """
 
-from typing import Annotated, cast
+import asyncio
+from typing import Annotated
 
-from bodega_db.errors import SettingsError
 from bodega_db.records import Version
-from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
-from bodega_api.http.credentials import check_token
+from bodega_api.errors import UnauthorizedError
 from bodega_api.http.parameters import only_parameters
 from bodega_api.routes.admin_requests import (
     NEEDED,
@@ -31,17 +31,49 @@ from bodega_api.routes.admin_requests import (
     ordered,
     recorded,
 )
-from bodega_api.routes.dependencies import Loaded, ModelName, Reference, Store, Used
+from bodega_api.routes.dependencies import ModelName, Reference, Served
 from bodega_api.routes.models import get_model
 from bodega_api.routes.resolve import AliasList, alias_list
 from bodega_api.routes.responses import ModelAnswer, ProblemAnswer, VersionDetail, version_detail
+from bodega_api.services import Administration, Services
 from bodega_api.serving.model_cache import key_of
 
-CONNECTIONS = 2  # of the role that may write, which has ten: people write one at a time, and over several copies
 VERSION = "/models/{name}/versions/{number}"
 ALIAS = "/models/{name}/aliases/{alias}"
 NOTHING_ELSE = [Depends(only_parameters())]
 SAID = [Depends(only_parameters("reason", "actor"))]
+
+bearer = HTTPBearer(auto_error=False, scheme_name="adminToken", description="the token in BODEGA_ADMIN_TOKEN_FILE")
+
+
+async def get_administration(services: Served) -> Administration:
+    """Return what writes need, which is there where these routes are."""
+    if services.administration is None:
+        raise RuntimeError("Routes that write need a token")
+    return services.administration
+
+
+Administrated = Annotated[Administration, Depends(get_administration)]
+
+
+async def check_token(
+    request: Request,
+    administration: Administrated,
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> None:
+    """Raise UnauthorizedError, the same one for every reason, unless the request carries the app's token.
+
+    Raises TooManyGuessesError where too many others were tried just now.
+    """
+    refusal = UnauthorizedError("This takes the administrator's token")
+    if given is None:
+        raise refusal
+    client = request.client.host if request.client else ""
+    await asyncio.sleep(administration.guesses.take(client))
+    if not administration.token.matches(given.credentials):
+        raise refusal
+    administration.guesses.was_right(client)
+
 
 router = APIRouter(
     tags=["administration"],
@@ -50,21 +82,9 @@ router = APIRouter(
 )
 
 
-def connect_writing(settings: Settings, store: ModelStore, patience: int) -> ModelStore:
-    """Return the store to write with: one of a role of its own where the settings name one, else the given one."""
-    if settings.admin_database_url is None:
-        return store
-    changes = {"database_url": settings.admin_database_url, "pool_size": CONNECTIONS}
-    try:
-        return ModelStore.connect(settings.model_copy(update=changes), patience=patience)
-    except SettingsError as exc:
-        advice = "Write postgresql://user:password@host:port/database."
-        raise SettingsError("BODEGA_ADMIN_DATABASE_URL is not the URL of a Postgres database", advice) from exc
-
-
-async def get_writing_store(request: Request) -> ModelStore:
+async def get_writing_store(administration: Administrated) -> ModelStore:
     """Return the app's store for writes."""
-    return cast("ModelStore", request.app.state.writing_store)
+    return administration.store
 
 
 class PruneAnswer(BaseModel):
@@ -85,14 +105,13 @@ Writing = Annotated[ModelStore, Depends(get_writing_store)]
 )
 def promote(
     store: Writing,
-    loaded: Loaded,
-    usage: Used,
+    services: Served,
     reference: Reference,
     order: Annotated[Promotion, Depends(ordered(Promotion))],
 ) -> VersionDetail:
     """Put a version into production and archive the former one, at once."""
-    usage.tell_if_possible()  # what was asked here in the last second counts too
-    return _told(store.promote(reference, reason=order.reason, force=order.force, actor=order.by), loaded)
+    services.usage.tell_if_possible()  # what was asked here in the last second counts too
+    return _told(store.promote(reference, reason=order.reason, force=order.force, actor=order.by), services)
 
 
 @router.post(
@@ -102,20 +121,20 @@ def promote(
     operation_id="roll_back_model",
 )
 def roll_back(
-    store: Writing, loaded: Loaded, name: ModelName, order: Annotated[Rollback, Depends(ordered(Rollback))]
+    store: Writing, services: Served, name: ModelName, order: Annotated[Rollback, Depends(ordered(Rollback))]
 ) -> VersionDetail:
     """Put back the version that was in production before, or a numbered one that was."""
-    return _told(store.rollback(name, to=order.to, reason=order.reason, actor=order.by), loaded)
+    return _told(store.rollback(name, to=order.to, reason=order.reason, actor=order.by), services)
 
 
 @router.post(
     f"{VERSION}/archive", dependencies=NOTHING_ELSE, openapi_extra=described(Order), operation_id="archive_version"
 )
 def archive(
-    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
+    store: Writing, services: Served, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
     """Retire a version: from now on only its number chooses it."""
-    return _told(store.archive(reference, reason=order.reason, actor=order.by), loaded)
+    return _told(store.archive(reference, reason=order.reason, actor=order.by), services)
 
 
 @router.post(
@@ -125,10 +144,10 @@ def archive(
     operation_id="quarantine_version",
 )
 def quarantine(
-    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
+    store: Writing, services: Served, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
     """Stop a version from being served at all; needs a reason."""
-    return _told(store.quarantine(reference, reason=order.reason or "", actor=order.by), loaded)
+    return _told(store.quarantine(reference, reason=order.reason or "", actor=order.by), services)
 
 
 @router.post(
@@ -138,14 +157,14 @@ def quarantine(
     operation_id="release_version",
 )
 def release(
-    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
+    store: Writing, services: Served, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
     """Make a candidate again of a version in quarantine, after its bytes were hashed anew; needs a reason."""
-    return _told(store.release(reference, reason=order.reason or "", actor=order.by), loaded)
+    return _told(store.release(reference, reason=order.reason or "", actor=order.by), services)
 
 
-def _told(version: Version, loaded: Loaded) -> VersionDetail:
-    return version_detail(version, loaded.failure(version), loaded.peek(key_of(version)))
+def _told(version: Version, services: Services) -> VersionDetail:
+    return version_detail(version, services.loaded.failure(version), services.loaded.peek(key_of(version)))
 
 
 # --- words -------------------------------------------------------------------------------------------------
@@ -153,11 +172,11 @@ def _told(version: Version, loaded: Loaded) -> VersionDetail:
 
 @router.patch(VERSION, dependencies=NOTHING_ELSE, openapi_extra=described(Words), operation_id="update_version")
 def describe(
-    store: Writing, loaded: Loaded, reference: Reference, order: Annotated[Words, Depends(ordered(Words))]
+    store: Writing, services: Served, reference: Reference, order: Annotated[Words, Depends(ordered(Words))]
 ) -> VersionDetail:
     """Change the note and tags of a version."""
     version = store.describe(reference, note=order.new_note, tags=order.tags, reason=order.reason, actor=order.by)
-    return _told(version, loaded)
+    return _told(version, services)
 
 
 @router.patch(
@@ -165,14 +184,13 @@ def describe(
 )
 def describe_model(
     store: Writing,
-    reading: Store,
-    loaded: Loaded,
+    services: Served,
     name: ModelName,
     order: Annotated[ModelDescription, Depends(ordered(ModelDescription))],
 ) -> ModelAnswer:
     """Say what a model is for."""
     store.describe_model(name, order.description, reason=order.reason, actor=order.by)
-    return get_model(reading, loaded, name)
+    return get_model(services, name)
 
 
 # --- aliases -----------------------------------------------------------------------------------------------

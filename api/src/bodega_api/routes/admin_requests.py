@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from bodega_api.errors import BodyError, BodyTooLargeError
 from bodega_api.http.strict_json import parse_json
-from bodega_api.routes.dependencies import AppSettings, request_body
+from bodega_api.routes.dependencies import Served, request_body
 
 WRITER = "admin token"
 LONGEST_ACTOR = 200
@@ -112,10 +112,10 @@ class AliasTarget(Order):
 Kind = TypeVar("Kind", bound=Order)
 
 
-async def order_body(request: Request, settings: AppSettings) -> bytes:
+async def order_body(request: Request, services: Served) -> bytes:
     """Read the body of an order, of at most as many bytes as that of a prediction."""
     try:
-        return await request_body(request, settings)
+        return await request_body(request, services)
     except BodyTooLargeError as exc:
         raise BodyTooLargeError(exc.message, "An order needs a few hundred.") from None
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from bodega_api.http.parameters import only_parameters
-from bodega_api.routes.dependencies import Choices, Inspected, Loaded, ModelCalls, Store, Warm
+from bodega_api.routes.dependencies import Served
 from bodega_api.routes.responses import HealthAnswer, ProblemAnswer
 
 router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
@@ -16,21 +16,19 @@ def live() -> HealthAnswer:
 
 
 @router.get("/readyz", responses={"503": {"model": ProblemAnswer}}, operation_id="check_readiness")
-def ready(
-    store: Store, routes: Choices, loaded: Loaded, calls: ModelCalls, warming: Warm, inspection: Inspected
-) -> HealthAnswer:
+def ready(services: Served) -> HealthAnswer:
     """Say that the catalog answers, has the schema of this program, and the volume, and that no calls hang.
 
     With BODEGA_KEEP_WARM, the versions in production are in memory.
     """
-    calls.check()
-    generation = store.check_catalog()
-    store.check_volume()
-    warming.check()
+    services.calls.check()
+    generation = services.store.check_catalog()
+    services.store.check_volume()
+    services.warming.check()
     return HealthAnswer(
         status="ready",
-        loaded=loaded.references,
+        loaded=services.loaded.references,
         generation=generation,
-        snapshot_age_seconds=routes.age_seconds,
-        trouble=inspection.trouble,
+        snapshot_age_seconds=services.routes.age_seconds,
+        trouble=services.inspection.trouble,
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from bodega_api.errors import ParameterError
 from bodega_api.http.parameters import only_parameters
-from bodega_api.routes.dependencies import ModelName, Store
+from bodega_api.routes.dependencies import ModelName, Served
 from bodega_api.routes.responses import ProblemAnswer
 
 MOST_EVENTS = 500
@@ -77,13 +77,13 @@ class AsOfAnswer(BaseModel):
     "/models/{name}/history", dependencies=[Depends(only_parameters("limit", "before"))], operation_id="list_history"
 )
 def list_history(
-    store: Store,
+    services: Served,
     name: ModelName,
     before: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="continue behind this event")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_EVENTS)] = 100,
 ) -> EventList:
     """List what happened to a model, newest first."""
-    found = store.history(name, before=before, limit=limit + 1)
+    found = services.store.history(name, before=before, limit=limit + 1)
     page = found[:limit]
     return EventList(events=[EventAnswer.of(event) for event in page], next=page[-1].id if len(found) > limit else None)
 
@@ -92,13 +92,13 @@ def list_history(
     "/models/{name}/as-of", dependencies=[Depends(only_parameters("moment", "alias"))], operation_id="get_holder"
 )
 def get_as_of(
-    store: Store,
+    services: Served,
     name: ModelName,
     moment: Annotated[str, Query(description="ISO 8601 with a zone, as in 2026-01-31T12:00:00Z")],
     alias: Annotated[str | None, Query(description="which version had this alias; else, was in production")] = None,
 ) -> AsOfAnswer:
     """Return the version that was in production at a moment, or had an alias."""
-    holder = store.as_of(name, read_moment(moment), alias=alias)
+    holder = services.store.as_of(name, read_moment(moment), alias=alias)
     return AsOfAnswer(held_by=holder and HolderAnswer.of(holder))
 
 

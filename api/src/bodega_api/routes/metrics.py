@@ -5,19 +5,15 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bodega_api.http.parameters import only_parameters
-from bodega_api.http.traffic import ANSWERED, Traffic
-from bodega_api.serving.counters import Tallies
-from bodega_api.serving.engine import Engine
-from bodega_api.serving.executor import Calls
-from bodega_api.serving.model_cache import LoadedVersions
-from bodega_api.serving.scrubber import Scrub
-from bodega_api.serving.version_router import Routes
+from bodega_api.http.traffic import ANSWERED
+from bodega_api.routes.dependencies import Served
+from bodega_api.services import Services
 from bodega_api.workers.ipc import Siblings, write_in_memory
 
 SILENT_SECONDS = 10.0  # five times as long as the catalog is asked at the latest
@@ -30,17 +26,8 @@ router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 class Parts(Collector):
     """The parts of one app, as metrics (docs/metrics.md)."""
 
-    def __init__(
-        self,
-        routes: Routes,
-        loaded: LoadedVersions[Engine],
-        tallies: Tallies,
-        traffic: Traffic,
-        calls: Calls,
-        scrub: Scrub,
-    ) -> None:
-        self._routes, self._loaded, self._tallies, self._traffic = routes, loaded, tallies, traffic
-        self._calls, self._scrub = calls, scrub
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._own = ProcessCollector(registry=None)  # as every program for Prometheus tells of itself
 
     def collect(self) -> Iterator[Metric]:
@@ -48,7 +35,7 @@ class Parts(Collector):
         yield from self._process()
         yield from self._requests()
         yield from self._catalog()
-        loaded, scrub = self._loaded, self._scrub
+        loaded, calls, scrub = self._services.loaded, self._services.calls, self._services.scrub
         yield GaugeMetricFamily("bodega_loaded_versions", "Versions in memory.", len(loaded.references))
         yield GaugeMetricFamily("bodega_loaded_bytes", "What the versions in memory take.", loaded.size_bytes)
         loads = CounterMetricFamily("bodega_loads", "Loads of versions.", labels=["outcome"])
@@ -57,8 +44,8 @@ class Parts(Collector):
         yield loads
         yield from self._predictions()
         waiting = "Predictions that wait for a model, or are computed in a thread."
-        yield GaugeMetricFamily("bodega_waiting_requests", waiting, self._calls.waiting)
-        yield GaugeMetricFamily("bodega_hanging_calls", "Predictions that did not return in time.", self._calls.hanging)
+        yield GaugeMetricFamily("bodega_waiting_requests", waiting, calls.waiting)
+        yield GaugeMetricFamily("bodega_hanging_calls", "Predictions that did not return in time.", calls.hanging)
         yield GaugeMetricFamily(
             "bodega_unverified_seconds",
             "Since the artifact of a version in memory was verified, for the one where that is longest ago.",
@@ -76,22 +63,22 @@ class Parts(Collector):
         failures = CounterMetricFamily("bodega_failures", "Batches of rows that the model failed on.", labels=labels)
         seconds = HistogramMetricFamily("bodega_prediction_seconds", "Requests that were answered.", labels=labels)
         rows = HistogramMetricFamily("bodega_batch_rows", "Rows that were computed at once.", labels=labels)
-        for label, tally in self._tallies.by_version():
+        for label, tally in self._services.tallies.by_version():
             answers.add_metric([*label, "plan"], tally.planned)
             answers.add_metric([*label, "model"], tally.native)
             failures.add_metric(label, tally.failed)
             seconds.add_metric(label, tally.seconds.buckets(), tally.seconds.sum)
             rows.add_metric(label, tally.rows.buckets(), tally.rows.sum)
         yield from (answers, failures, seconds, rows)
-        compared, retired = self._tallies.total("compared"), self._tallies.total("retired")
+        compared, retired = self._services.tallies.total("compared"), self._services.tallies.total("retired")
         yield CounterMetricFamily("bodega_plan_checks", "Answers of plans that were compared.", compared)
         yield CounterMetricFamily("bodega_plans_retired", "Plans that differed from their model.", retired)
 
     def _requests(self) -> Iterator[Metric]:
         labels = ["method", "route", "status", "problem"]
         requests = CounterMetricFamily("bodega_requests", "Requests, by how they ended.", labels=labels)
-        answered = sum(tally.seconds.count for _, tally in self._tallies.by_version())
-        for ending, count in sorted((self._traffic.endings | {ANSWERED: answered}).items()):
+        answered = sum(tally.seconds.count for _, tally in self._services.tallies.by_version())
+        for ending, count in sorted((self._services.traffic.endings | {ANSWERED: answered}).items()):
             requests.add_metric(ending, count)
         yield requests
 
@@ -102,7 +89,7 @@ class Parts(Collector):
         yield build
 
     def _catalog(self) -> Iterator[Metric]:
-        generation, age = self._routes.generation, self._routes.age_seconds
+        generation, age = self._services.routes.generation, self._services.routes.age_seconds
         heard = age is not None and age < SILENT_SECONDS
         yield GaugeMetricFamily("bodega_catalog_up", "Whether the catalog was heard lately (1) or not (0).", heard)
         if generation is not None and age is not None:  # before the first contact there is nothing to tell
@@ -141,11 +128,9 @@ class Workers(Collector):
         return write_in_memory(json.dumps(told).encode())
 
 
-def make_registry(own: Collector, siblings: Siblings) -> CollectorRegistry:
-    """Make the registry of one app: a process may have several."""
-    registry = CollectorRegistry()
-    registry.register(Workers(own, siblings))
-    return registry
+def register_collectors(services: Services) -> None:
+    """Let the registry of an app read its services, and those of the workers beside it."""
+    services.metrics.register(Workers(Parts(services), services.siblings))
 
 
 @router.get(
@@ -154,6 +139,6 @@ def make_registry(own: Collector, siblings: Siblings) -> CollectorRegistry:
     responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}},
     operation_id="get_metrics",
 )
-def metrics(request: Request) -> Response:
+def metrics(services: Served) -> Response:
     """Tell Prometheus how this process is, and the workers beside it."""
-    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(services.metrics), media_type=CONTENT_TYPE_LATEST)

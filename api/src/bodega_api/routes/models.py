@@ -6,7 +6,7 @@ from bodega_db.search.fields import read_fields
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from bodega_api.http.parameters import only_parameters
-from bodega_api.routes.dependencies import Loaded, Store
+from bodega_api.routes.dependencies import Served
 from bodega_api.routes.responses import (
     ModelAnswer,
     ProblemAnswer,
@@ -35,8 +35,7 @@ PARAMETERS = ("model", "filter", "text", "order", "fields", "after", "limit")
     operation_id="list_models",
 )
 def list_versions(
-    store: Store,
-    loaded: Loaded,
+    services: Served,
     model: Annotated[str | None, Query(description="only versions of this model")] = None,
     filter: Annotated[
         str | None, Query(description="as in: status=production and metrics.f1>=0.9 and tags.team=core")
@@ -49,21 +48,20 @@ def list_versions(
 ) -> Response:
     """List model versions, newest first unless ordered otherwise."""
     chosen = None if fields is None else read_fields(fields)
-    page = store.search(model, filter=filter, text=text, order=order, after=after, limit=limit)
-    return list_response(page, loaded, chosen)
+    page = services.store.search(model, filter=filter, text=text, order=order, after=after, limit=limit)
+    return list_response(page, services.loaded, chosen)
 
 
 @router.get("/models/{name}", dependencies=[Depends(only_parameters())], operation_id="get_model")
-def get_model(store: Store, loaded: Loaded, name: str) -> ModelAnswer:
+def get_model(services: Served, name: str) -> ModelAnswer:
     """Return a model with its newest versions."""
-    versions = store.versions(name, limit=MOST_PER_PAGE)
-    return model_answer(store.model(name), [version_answer(version, loaded.failure(version)) for version in versions])
+    versions = services.store.versions(name, limit=MOST_PER_PAGE)
+    told = [version_answer(version, services.loaded.failure(version)) for version in versions]
+    return model_answer(services.store.model(name), told)
 
 
 @router.get("/models/{name}/versions/{number}", dependencies=[Depends(only_parameters())], operation_id="get_version")
-def get_version(
-    store: Store, loaded: Loaded, name: str, number: Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]
-) -> VersionDetail:
+def get_version(services: Served, name: str, number: Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]) -> VersionDetail:
     """Return a version with its signature, golden rows, environment and lineage."""
-    version = store.get(name, number)
-    return version_detail(version, loaded.failure(version), loaded.peek(key_of(version)))
+    version = services.store.get(name, number)
+    return version_detail(version, services.loaded.failure(version), services.loaded.peek(key_of(version)))

@@ -19,7 +19,7 @@ from bodega_api.http.parameters import only_parameters
 from bodega_api.http.problems import FOUND_ERROR
 from bodega_api.http.server_timing import Laps
 from bodega_api.http.slicing import LONG
-from bodega_api.routes.dependencies import AppSettings, Choices, Loaded, ModelCalls, body_stream, reading, request_body
+from bodega_api.routes.dependencies import Served, body_stream, reading, request_body
 from bodega_api.routes.prediction_request import Asked, Document, Table, understand_document, understand_table
 from bodega_api.routes.responses import PredictionAnswer, PredictionColumns, PredictionRows, ProblemAnswer
 from bodega_api.serving.engine import Columns, Engine
@@ -83,11 +83,11 @@ async def raise_what_was_found(request: Request) -> None:
         raise error
 
 
-async def prediction_body(request: Request, settings: AppSettings) -> AsyncIterator[Document | Table]:
+async def prediction_body(request: Request, services: Served) -> AsyncIterator[Document | Table]:
     """Read the body of a prediction; a table is kept until the request was answered, in a file if it is long."""
-    medium = body_medium(request.headers.get("content-type"))
+    settings, medium = services.settings, body_medium(request.headers.get("content-type"))
     if medium is Medium.JSON:
-        yield Document(await request_body(request, settings), settings.max_rows)
+        yield Document(await request_body(request, services), settings.max_rows)
         return
     with closing(Spool()) as spool:
         with reading():
@@ -132,9 +132,7 @@ router = APIRouter(tags=["prediction"], responses={"4XX": {"model": ProblemAnswe
 )
 async def predict(
     request: Request,
-    routes: Choices,
-    loaded: Loaded,
-    calls: ModelCalls,
+    services: Served,
     body: Annotated[Document | Table, Depends(prediction_body)],
     medium: Annotated[Medium, Depends(wanted_medium)],
     spool: Annotated[Spool, Depends(answer_spool)],
@@ -147,11 +145,11 @@ async def predict(
     timing: Annotated[bool, Query(description="tell in Server-Timing how long each step took")] = False,
 ) -> Response:
     """Predict with one version of a model."""
-    laps = Laps()
+    laps, routes, loaded, calls = Laps(), services.routes, services.loaded, services.calls
     if isinstance(body, Table):
         asked = await run_in_threadpool(understand_table, body, (model, version), output, routes)
     else:
-        async with request.app.state.long_bodies if len(body.data) > LONG else nullcontext():
+        async with services.long_bodies if len(body.data) > LONG else nullcontext():
             asked = await run_in_threadpool(understand_document, body, (model, version), output, routes, loaded)
     chosen = asked.route.resolution.version
     laps.lap("read")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from bodega_api.http.parameters import only_parameters
-from bodega_api.routes.dependencies import ModelName, Store, Used
+from bodega_api.routes.dependencies import ModelName, Served
 from bodega_api.routes.responses import ProblemAnswer
 
 VERSION = "a number, latest, production, an alias or best:METRIC[:min]"
@@ -63,12 +63,12 @@ class DifferenceAnswer(BaseModel):
 
 @router.get("/resolve", dependencies=[Depends(only_parameters("model", "version"))], operation_id="resolve_version")
 def resolve(
-    store: Store,
+    services: Served,
     model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
     version: Annotated[str | None, Query(description=f"{VERSION}; else the one in production")] = None,
 ) -> ResolutionAnswer:
     """Choose a version as a prediction does, without loading it."""
-    resolution = store.choose(model, version)
+    resolution = services.store.choose(model, version)
     chosen = resolution.version
     return ResolutionAnswer(
         model=chosen.model,
@@ -81,9 +81,9 @@ def resolve(
 
 
 @router.get("/models/{name}/aliases", dependencies=[Depends(only_parameters())], operation_id="list_aliases")
-def list_aliases(store: Store, name: ModelName) -> AliasList:
+def list_aliases(services: Served, name: ModelName) -> AliasList:
     """List the aliases of a model."""
-    return alias_list(store, name)
+    return alias_list(services.store, name)
 
 
 def alias_list(store: ModelStore, name: str) -> AliasList:
@@ -95,12 +95,11 @@ def alias_list(store: ModelStore, name: str) -> AliasList:
     "/models/{name}/diff", dependencies=[Depends(only_parameters("before", "after"))], operation_id="compare_versions"
 )
 def diff(
-    store: Store,
-    usage: Used,
+    services: Served,
     name: ModelName,
     before: Annotated[str, Query(min_length=1, description=VERSION)],
     after: Annotated[str, Query(min_length=1, description=VERSION)],
 ) -> DifferenceAnswer:
     """Compare two versions of a model, and tell whether callers of the first can call the second."""
-    usage.tell_if_possible()
-    return DifferenceAnswer(**store.diff(f"{name}@{before}", f"{name}@{after}").to_dict())
+    services.usage.tell_if_possible()
+    return DifferenceAnswer(**services.store.diff(f"{name}@{before}", f"{name}@{after}").to_dict())
