@@ -22,6 +22,7 @@ def test_a_model_registered_while_the_api_runs_is_listed_and_answers(store: Mode
     listed = api.client.get("/models").json()
     answer = ask(api, {"rows": [GENTOO]}, model="penguins").json()
     assert before == {"versions": [], "next": None}
+    assert problem["detail"] == "There is no model named penguins"
     assert "GET /models" in problem["hint"]
     assert listed["versions"] == [
         {

@@ -77,7 +77,7 @@ def test_the_commands_protect_an_alias(two: ModuleType, run: Run) -> None:
     [
         (("delete", "penguins@1", "--reason", "x"), "Archive it first"),
         (("delete", "penguins", "--reason", "x"), "Name it"),
-        (("prune", "pinguins", "--keep", "3"), "no model of that name"),
+        (("prune", "pinguins", "--keep", "3"), "no model named pinguins"),
         (("protect-alias", "penguins", "stable"), "no such alias"),
     ],
 )

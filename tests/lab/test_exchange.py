@@ -40,7 +40,7 @@ def test_the_commands_say_what_went_where(two: ModuleType, run: Run, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("export", "pinguins", "--to", "x.bodega"), "no model of that name"),
+        (("export", "pinguins", "--to", "x.bodega"), "no model named pinguins"),
         (("export", "penguins", "--to", "."), "is there already"),
         (("import", "nothing.bodega"), "cannot be read"),
     ],

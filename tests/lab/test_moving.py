@@ -79,7 +79,7 @@ def test_a_notebook_and_the_command_describe(two: ModuleType, run: Run) -> None:
 @pytest.mark.parametrize("moment", ["", "yesterday evening", "2026-11-24 10:00", "9" * 30, float("nan")])
 def test_what_is_no_moment_is_refused(two: ModuleType, moment: Any) -> None:
     """A text that is no moment, or one without a time zone, is refused with an example of one."""
-    with pytest.raises(InvalidMetadataError, match="moment"):
+    with pytest.raises(InvalidMetadataError, match=r"date and time|time zone"):
         two.as_of("penguins", moment)
 
 
@@ -141,9 +141,9 @@ def test_the_time_machine_writes_for_people(two: ModuleType, run: Run) -> None:
         (("promote", "penguins@1", "--force"), "A forced promotion needs a reason"),
         (("rollback", "penguins"), "No earlier version"),
         (("release", "penguins@1", "--reason", "x"), "is not in quarantine"),
-        (("set-alias", "penguins@1", "latest"), "That is not an alias"),
+        (("set-alias", "penguins@1", "latest"), "Invalid alias"),
         (("remove-alias", "penguins", "stable"), "no such alias"),
-        (("as-of", "penguins", "soon"), "That is not a moment"),
+        (("as-of", "penguins", "soon"), "Not a date and time"),
     ],
 )
 def test_what_a_command_refuses_ends_with_status_1_and_a_hint(

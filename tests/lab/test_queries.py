@@ -119,8 +119,8 @@ def test_an_empty_catalog_says_how_to_begin(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["versions", "penguins"], "There is no model of that name"),
-        (["show", "penguins@7"], "There is no model of that name"),
+        (["versions", "penguins"], "There is no model named penguins"),
+        (["show", "penguins@7"], "There is no model named penguins"),
         (["show", "penguins@seven seas"], "NAME@VERSION"),
         (["show", "penguins@"], "Nothing follows the '@'"),
     ],

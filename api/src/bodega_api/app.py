@@ -88,7 +88,7 @@ class Ending:
     async def end(self, scope: Scope, receive: Receive) -> None:
         """Answer a request whose time is over; the server ended its task, as it does when its own grace is."""
         if not self._begun:
-            await answer_error(ShuttingDownError("The process ends before the answer is there"))(
+            await answer_error(ShuttingDownError("The server is shutting down and stopped this request"))(
                 scope, receive, self._send
             )
 

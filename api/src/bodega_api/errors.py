@@ -1,4 +1,4 @@
-"""What can be wrong with a request, or keeps the API from answering it; `http.problems` has the status of each."""
+"""The errors of the API; `http.problems` has the status of each."""
 
 from bodega_model.errors import BodegaError
 
@@ -10,25 +10,25 @@ class BodyError(BodegaError):
 
 
 class MediaTypeError(BodegaError):
-    """The body of the request is said to be something that is not read here."""
+    """The body of the request has an unsupported Content-Type."""
 
     hint = "Send the header Content-Type: application/json."
 
 
 class ContentCodingError(BodegaError):
-    """The body of the request is packed in a way that is not read here."""
+    """The body of the request has an unsupported Content-Encoding."""
 
     hint = "Send it with Content-Encoding: gzip or deflate, or as it is."
 
 
 class ShuttingDownError(BodegaError):
-    """The process ends, and the request was not answered within the time that it has for that."""
+    """The process is shutting down, and the request was not answered in time."""
 
     hint = "Send it again: another copy or the next process answers."
 
 
 class NotAcceptableError(BodegaError):
-    """The answer is asked for in a form that it does not have."""
+    """The requested response format does not exist."""
 
 
 class BodyTooLargeError(BodegaError):
@@ -48,7 +48,7 @@ class ParameterError(BodegaError):
 
 
 class PredictionTimeoutError(BodegaError):
-    """The model did not answer in time; what it does is not ended, and nobody waits for it any more."""
+    """The model did not answer in time; the call still runs, and no request waits for it."""
 
     hint = "Send fewer rows at a time. Until that call returns, the version is not called again."
 
@@ -78,7 +78,7 @@ class HostError(BodegaError):
 
 
 class MisdirectedError(BodegaError):
-    """The request is for a host that this API is not."""
+    """The request names a host that is not one of this API's names."""
 
     hint = "Ask by an address of the API's machine, or add the name to BODEGA_ALLOWED_HOSTS and start the API again."
 
@@ -90,7 +90,7 @@ class UnauthorizedError(BodegaError):
 
 
 class TooManyGuessesError(BodegaError):
-    """So many wrong tokens were sent that this one was not looked at."""
+    """There were too many wrong tokens, so this one was not checked."""
 
     hint = "Send the token again after as many seconds as the header Retry-After says."
 

@@ -1,4 +1,4 @@
-"""What can be wrong with the catalog, the volume, and what is asked of them.
+"""The errors of the catalog and the volume.
 
 A message says what happened and a hint what to do next. It never quotes the caller's data, only names of columns,
 models and types. The HTTP status of each class stands in `bodega_api.http.problems`.
@@ -10,7 +10,7 @@ from bodega_model.errors import BodegaError, RegistrationError
 
 
 class InvalidNameError(BodegaError):
-    """A model name that the catalog does not take."""
+    """An invalid model name."""
 
     hint = "Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit, as in 'penguins'."
 
@@ -44,7 +44,7 @@ class SearchTimeoutError(BodegaError):
 
 
 class InvalidMetadataError(BodegaError):
-    """Metrics, params, tags or a note that cannot be kept in the catalog."""
+    """Metrics, params, tags or a note that the catalog cannot store."""
 
 
 class ModelNotFoundError(BodegaError):
@@ -90,7 +90,7 @@ class VersionInUseError(BodegaError):
 
 
 class RetentionError(BodegaError):
-    """The rule says to keep a number of versions that is none."""
+    """The number of versions to keep is invalid."""
 
 
 class NoFormerVersionError(BodegaError):
@@ -114,11 +114,11 @@ class AliasNotFoundError(BodegaError):
 class AliasProtectedError(BodegaError):
     """The alias is protected, and the role that the database was logged in to as may not move it."""
 
-    hint = "Ask whoever administers the store; docs/roles.md says which role may."
+    hint = "Ask an administrator of the store; docs/roles.md says which role may."
 
 
 class InvalidAliasError(BodegaError):
-    """A name that no alias can have."""
+    """An invalid alias."""
 
     hint = (
         "Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit, not digits alone, and not "
@@ -127,7 +127,7 @@ class InvalidAliasError(BodegaError):
 
 
 class ReasonMissingError(BodegaError):
-    """A change that nobody should make without saying why."""
+    """The change needs a reason."""
 
     hint = "Give a reason: it is kept in the history."
 

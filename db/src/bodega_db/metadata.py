@@ -89,7 +89,7 @@ def check_moment(moment: datetime) -> datetime:
     """Return the moment; raise InvalidMetadataError unless it is one everywhere on earth."""
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise InvalidMetadataError(
-            "That is not a moment with a time zone", "Give a datetime with one, as in datetime.now(UTC)."
+            "The time must be a datetime with a time zone", "Give one such as datetime.now(UTC)."
         )
     return moment
 
@@ -106,10 +106,12 @@ def check_storable(what: str, value: T) -> T:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError as exc:
-        raise InvalidMetadataError(f"The {what} hold a number that JSON does not know", "Take it out.") from exc
+        raise InvalidMetadataError(
+            f"The {what} contain NaN or infinity, which JSON cannot hold", "Remove that number."
+        ) from exc
     if "\\u0000" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidMetadataError(
-            f"The {what} hold a NUL character or half of a surrogate pair", "Take it out: Postgres cannot keep it."
+            f"The {what} contain a NUL character or half of a surrogate pair", "Remove it: Postgres cannot store it."
         )
     return value
 

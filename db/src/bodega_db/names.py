@@ -23,7 +23,7 @@ def why_no_name(name: object) -> tuple[str, str]:
         return f"A {type(name).__name__} is not a model name", f"Give a text. {RULE}"
     possible = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:LONGEST_NAME]
     advice = f"Use {possible!r}. {RULE}" if re.fullmatch(NAME_PATTERN, possible) else RULE
-    return f"That is not a model name: {_fault(name)}", advice
+    return f"Invalid model name: {_fault(name)}", advice
 
 
 def _fault(name: str) -> str:

@@ -67,13 +67,13 @@ def check_known_name(name: str) -> str:
     try:
         return check_model_name(name)
     except InvalidNameError as exc:
-        raise ModelNotFoundError("There is no model of that name", f"{exc.message}. {ModelNotFoundError.hint}") from exc
+        raise ModelNotFoundError("No model can have this name", f"{exc.message}. {ModelNotFoundError.hint}") from exc
 
 
 def check_alias(alias: str) -> str:
     """Return the alias; raise InvalidAliasError unless it may name a version and means nothing else behind an '@'."""
     if not isinstance(alias, str) or not MODEL_NAME.fullmatch(alias) or alias.isdigit() or alias in RESERVED:
-        raise InvalidAliasError("That is not an alias")
+        raise InvalidAliasError("Invalid alias")
     return alias
 
 

@@ -1,4 +1,4 @@
-"""What a deployment chooses, read from `BODEGA_*` variables and secret files, and passed in from the edges."""
+"""The settings of a deployment, read from `BODEGA_*` variables and secret files, and passed in by the entry points."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +17,7 @@ SECRETS = Path("/run/secrets")
 
 
 class Settings(BaseSettings):
-    """The settings of one process, made at its edge and handed on."""
+    """The settings of one process."""
 
     model_config = SettingsConfigDict(
         env_prefix="BODEGA_",
@@ -28,90 +28,101 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr = Field(description="postgresql://user:password@host:port/database")
-    models: Path = Field(description="the volume: the folder that holds the artifacts")
+    models: Path = Field(description="the volume: the folder with the artifacts")
     formats: frozenset[Format] = Field(
         default=frozenset({"skops"}),
-        description="formats that may be loaded; joblib runs whatever code the file holds",
+        description="formats that may be loaded; joblib runs any code in the file",
     )
     trusted_types: frozenset[str] = Field(
-        default=frozenset(), description="types to trust in skops files beyond the reviewed list"
+        default=frozenset(), description="types to trust in skops files besides the reviewed list"
     )
     allow_sklearn_mismatch: bool = Field(
         default=False,
-        description="load models of another scikit-learn minor version if they reproduce their golden rows",
+        description="load models trained with another scikit-learn minor version, if they repeat their golden rows",
     )
     max_model_bytes: PositiveInt = Field(
-        default=8 * 1024**3, description="the largest model that is loaded: the size of its arrays, in bytes"
+        default=8 * 1024**3, description="the largest model to load: the size of its arrays, in bytes"
     )
     load_seconds: float = Field(
-        default=120, gt=0, le=3600, description="how long loading a model may take in the process that tries it"
+        default=120, gt=0, le=3600, description="time limit for loading a model in the sandbox process, in seconds"
     )
-    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="processes of the API that serve")
-    cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="room for loaded versions, in bytes")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="worker processes of the API")
+    cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="memory for loaded versions, in bytes")
     keep_warm: bool = Field(
         default=False,
-        description="load the versions in production before the process is ready, and keep them in memory",
+        description="load the versions in production before the API is ready, and remove them from memory last",
     )
-    max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest request body in JSON, in bytes")
-    max_rows: PositiveInt = Field(default=10_000, description="the most rows in one prediction request in JSON")
+    max_body_bytes: PositiveInt = Field(default=16 * 1024**2, description="the largest JSON request body, in bytes")
+    max_rows: PositiveInt = Field(default=10_000, description="the most rows in one JSON prediction request")
     max_table_bytes: PositiveInt = Field(
-        default=256 * 1024**2, description="the largest body in CSV, Arrow or Parquet, packed or unpacked, in bytes"
+        default=256 * 1024**2,
+        description="the largest body in CSV, Arrow or Parquet, compressed or decompressed, in bytes",
     )
     max_table_rows: PositiveInt = Field(default=1_000_000, description="the most rows in such a body")
     max_header_bytes: Annotated[int, Field(ge=1024, le=1024**2)] = Field(
-        default=64 * 1024, description="the longest head of a request: its target and its headers, in bytes"
+        default=64 * 1024, description="the longest head of a request (URL and headers), in bytes"
     )
-    header_seconds: float = Field(default=15, gt=0, le=3600, description="how long the head of a request may take")
+    header_seconds: float = Field(
+        default=15, gt=0, le=3600, description="time limit for the head of a request, in seconds"
+    )
     min_body_bytes_per_second: Annotated[int, Field(ge=0)] = Field(
-        default=1000, description="how fast a body must arrive after its first ten seconds; 0 for any speed"
+        default=1000, description="the slowest body after its first ten seconds, in bytes per second; 0 for no limit"
     )
     keep_alive_seconds: float = Field(
-        default=75, gt=0, le=3600, description="how long a connection without a request stays open"
+        default=75, gt=0, le=3600, description="how long an idle connection stays open, in seconds"
     )
     max_connections: PositiveInt = Field(
-        default=10_000, description="the most connections of one process; beyond, those that are idle are ended"
+        default=10_000, description="the most connections of one process; above it idle connections are closed"
     )
-    predict_seconds: float = Field(default=30, gt=0, le=3600, description="how long a prediction may take, in seconds")
+    predict_seconds: float = Field(default=30, gt=0, le=3600, description="time limit for a prediction, in seconds")
     max_waiting: PositiveInt = Field(
-        default=1000, description="the most requests that wait for one version; others shall come again later"
+        default=1000,
+        description="the most requests that may wait for one version; further requests get 503 with Retry-After",
     )
     max_stale: float = Field(
         default=300,
         gt=0,
         allow_inf_nan=False,
-        description="how long a prediction may go by what is remembered of a catalog that does not answer, in seconds",
+        description="how long the API predicts from memory while the catalog does not respond, in seconds",
     )
     scrub_seconds: float = Field(
-        default=3600, ge=0, allow_inf_nan=False, description="how long after a scrub the next begins; 0 for none"
+        default=3600,
+        ge=0,
+        allow_inf_nan=False,
+        description="the pause between two scrubs, in seconds; 0 turns them off",
     )
     scrub_bytes_per_second: PositiveInt = Field(
-        default=20 * 1024**2, description="how fast a scrub reads the volume, in bytes"
+        default=20 * 1024**2, description="the read speed of a scrub, in bytes per second"
     )
     scrub_quarantine: bool = Field(
-        default=False, description="quarantine a version whose artifact a scrub finds damaged in two reads"
+        default=False, description="quarantine a version if two reads of a scrub find its artifact damaged"
     )
     without_production: WithoutProduction = Field(
         default="refuse",
-        description="what answers when no version is named, of a model that had one in production and has none now",
+        description="what answers a request without a version if the model had one in production and has none now",
     )
-    pool_size: Annotated[int, Field(ge=1, le=100)] = Field(default=10, description="database connections kept")
-    api_url: str = Field(default="http://127.0.0.1:8000", description="where programs beside this one reach the API")
-    public_api_url: str = Field(default="", description="where people reach the API, if that is elsewhere")
+    pool_size: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=10, description="database connections of one process"
+    )
+    api_url: str = Field(default="http://127.0.0.1:8000", description="where programs on this machine reach the API")
+    public_api_url: str = Field(default="", description="where people reach the API, if that differs")
     api_host: str = Field(default="127.0.0.1", description="the address that the API listens on")
     allowed_hosts: frozenset[str] = Field(
-        default=frozenset(), description="names that requests may call the API by, beside those of its own machine"
+        default=frozenset(), description="host names of the API besides those of its own machine"
     )
-    root_path: str = Field(default="", description="the prefix of paths below which a proxy shows the API")
+    root_path: str = Field(default="", description="the path prefix under which a proxy publishes the API")
     trusted_proxies: frozenset[str] = Field(
-        default=frozenset(), description="addresses and networks of proxies whose X-Forwarded headers are believed"
+        default=frozenset(), description="addresses and networks of proxies whose X-Forwarded headers are trusted"
     )
     admin_token_file: Path | None = Field(
-        default=None, description="the file with the token that writes over HTTP need; without it there are none"
+        default=None, description="the file with the token for changes over HTTP; without it the API only reads"
     )
     admin_database_url: SecretStr | None = Field(
-        default=None, description="the catalog for those writes, with a role that may change it"
+        default=None, description="the catalog for those changes, with a role that may make them"
     )
-    api_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="the port it listens on")
+    api_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8000, description="the port that the API listens on"
+    )
 
     @classmethod
     def read(cls, **overrides: object) -> Self:
@@ -125,8 +136,8 @@ class Settings(BaseSettings):
             ) from None
         except SourceError:  # its own words name a class, and its cause shows the value
             raise SettingsError(
-                "A setting that is a list is not written as JSON",
-                "As in BODEGA_FORMATS='[\"skops\"]'; docs/settings.md.",
+                "A setting with a list is not valid JSON",
+                "Write it as in BODEGA_FORMATS='[\"skops\"]'; docs/settings.md.",
             ) from None
 
     def policy(self) -> Policy:

@@ -1,4 +1,4 @@
-"""What can be wrong with one model: plain Python, with a message that says what happened and a hint what to do next.
+"""The errors of one model, with a message that says what happened and a hint what to do next.
 
 A message never quotes the caller's data, only names of columns, models and types.
 """
@@ -57,7 +57,7 @@ class ArchiveError(LoadError):
 
 
 class UntrustedTypeError(LoadError):
-    """The artifact asks for types that nobody reviewed."""
+    """The artifact needs types that are not reviewed."""
 
     step = "types"
 
@@ -83,7 +83,7 @@ class EnvironmentMismatchError(LoadError):
 class LoadEndedError(LoadError):
     """The process that tried to load the model was ended: it crashed, took too long, or used too much memory."""
 
-    hint = "Load it by hand where that harms nobody, with bodega.load(), to see why."
+    hint = "Load it by hand with bodega.load(), on a machine where that is safe, to see why."
 
 
 class GoldenMismatchError(LoadError):

@@ -223,7 +223,7 @@ class FastPath:
         return Prepared(epoch, key_of(version), recalled, output, head, tail)
 
     async def compare(self, asked: Asked, predictions: list[Any]) -> None:
-        """Have the model answer too, as it is always called: in a thread, with a deadline."""
+        """Also call the model, as usual in a thread with a deadline, and compare."""
         output = asked.prepared.output
         try:
             await self._calls.run(asked.prepared.key, lambda: asked.engine.compare(asked.columns, output, predictions))

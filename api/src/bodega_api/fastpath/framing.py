@@ -76,7 +76,7 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.since = self._watch.now
         if not self._watch.add(self, transport.get_extra_info("socket").fileno()):
-            self._refuse(RefusedError(503, "There are too many connections", "Try again later, or ask another copy."))
+            self._refuse(RefusedError(503, "Too many connections", "Try again later, or use another replica."))
 
     def data_received(self, data: bytes) -> None:
         """Read what came; answer it with a problem if it is no request."""
@@ -357,4 +357,4 @@ def _refusal(error: httptools.HttpParserError) -> RefusedError:
         return RefusedError(400, "The target of the request cannot be read", "Send a path, as in GET /models.")
     if reason in OTHER_VERSION:
         return RefusedError(505, "The request is of a version of HTTP that is not read here", "Send HTTP/1.1.")
-    return RefusedError(400, f"The request cannot be read: {reason}")
+    return RefusedError(400, f"Invalid HTTP request: {reason}")

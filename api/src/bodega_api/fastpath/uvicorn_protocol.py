@@ -114,7 +114,7 @@ class PredictionProtocol(StrictProtocol):
     # --- what the lane tells -----------------------------------------------------------------------------
 
     def done(self) -> bool:
-        """Tell whether nobody waits for an answer."""
+        """Tell whether no request waits for an answer."""
         return self._asked is None
 
     def set_result(self, result: list[Any] | None) -> None:
@@ -137,18 +137,18 @@ class PredictionProtocol(StrictProtocol):
             comparing.add_done_callback(self.tasks.discard)
 
     def set_exception(self, _: BodegaError) -> None:
-        """Have the error found again, and worded, on the long way; plans raise none."""
+        """Retry on the ordinary path, which formats the error. Plans raise none."""
         self.set_result(None)
 
     def _finish(self) -> None:
-        """Have the request answered now that waits for its answer, if there is one."""
+        """Answer the held request now, if there is one."""
         if self._asked is not None:
             self._asked.lane.flush(self._asked.engine, self._asked.prepared.output)
 
     # --- the end of a connection -------------------------------------------------------------------------
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the request that is held: nobody waits for its answer."""
+        """Drop the held request: its client has gone."""
         self._question = self._asked = None
         super().connection_lost(exc)
 

@@ -67,85 +67,91 @@ class Kind(NamedTuple):
 
 # An error is looked up by its class, else by the nearest of its bases.
 PROBLEMS: dict[type[BodegaError], Kind] = {
-    BodyError: Kind(400, "body", "The body cannot be read"),
+    BodyError: Kind(400, "body", "Invalid request body"),
     BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
-    model_errors.TooManyRowsError: Kind(413, "too-many-rows", "There are too many rows"),
-    HostError: Kind(400, "host", "The request names no host"),
-    MisdirectedError: Kind(421, "misdirected", "The request is for another host"),
-    MediaTypeError: Kind(415, "media-type", "The body is of a kind that is not read here"),
-    ContentCodingError: Kind(415, "content-coding", "The body is packed in a way that is not read here"),
-    ShuttingDownError: Kind(503, "shutting-down", "The process ends"),
-    NotAcceptableError: Kind(406, "not-acceptable", "The answer has no such form"),
-    SpoolError: Kind(503, "temporary-files", "A temporary file cannot be written"),
-    UnauthorizedError: Kind(401, "unauthorized", "A token is needed"),
-    catalog_errors.NotPermittedError: Kind(403, "not-permitted", "The database does not permit that"),
-    ParameterError: Kind(422, "parameter", "A parameter does not fit"),
-    catalog_errors.InvalidReferenceError: Kind(422, "version-reference", "The version cannot be read"),
-    catalog_errors.InvalidNameError: Kind(422, "model-name", "That is not a model name"),
-    catalog_errors.InvalidFilterError: Kind(422, "filter", "The filter cannot be read"),
-    catalog_errors.InvalidSearchError: Kind(422, "search", "There is no such search"),
-    catalog_errors.SearchTimeoutError: Kind(422, "search-timeout", "The search takes too long"),
-    catalog_errors.ModelNotFoundError: Kind(404, "model-not-found", "There is no such model"),
-    catalog_errors.ModelAmbiguousError: Kind(422, "model-ambiguous", "No model is named"),
-    catalog_errors.VersionNotFoundError: Kind(404, "version-not-found", "There is no such version"),
-    catalog_errors.NoProductionError: Kind(409, "no-production", "No version is in production any more"),
-    catalog_errors.VersionQuarantinedError: Kind(409, "version-quarantined", "The version is in quarantine"),
-    catalog_errors.StatusMoveError: Kind(409, "status-move", "The version cannot move there"),
-    catalog_errors.VersionInUseError: Kind(409, "version-in-use", "An alias names the version"),
-    catalog_errors.NoFormerVersionError: Kind(409, "no-former-version", "There is nothing to roll back to"),
-    catalog_errors.IncompatibleSignatureError: Kind(409, "incompatible-signature", "Present callers would break"),
-    catalog_errors.AliasNotFoundError: Kind(404, "alias-not-found", "There is no such alias"),
+    model_errors.TooManyRowsError: Kind(413, "too-many-rows", "Too many rows"),
+    HostError: Kind(400, "host", "Missing or invalid Host header"),
+    MisdirectedError: Kind(421, "misdirected", "Unknown host name"),
+    MediaTypeError: Kind(415, "media-type", "Unsupported Content-Type"),
+    ContentCodingError: Kind(415, "content-coding", "Unsupported Content-Encoding"),
+    ShuttingDownError: Kind(503, "shutting-down", "The server is shutting down"),
+    NotAcceptableError: Kind(406, "not-acceptable", "No acceptable response format"),
+    SpoolError: Kind(503, "temporary-files", "Cannot write a temporary file"),
+    UnauthorizedError: Kind(401, "unauthorized", "Missing or wrong token"),
+    catalog_errors.NotPermittedError: Kind(403, "not-permitted", "The database role lacks the permission"),
+    ParameterError: Kind(422, "parameter", "Invalid parameter"),
+    catalog_errors.InvalidReferenceError: Kind(422, "version-reference", "Invalid version reference"),
+    catalog_errors.InvalidNameError: Kind(422, "model-name", "Invalid model name"),
+    catalog_errors.InvalidFilterError: Kind(422, "filter", "Invalid filter"),
+    catalog_errors.InvalidSearchError: Kind(422, "search", "Invalid search"),
+    catalog_errors.SearchTimeoutError: Kind(422, "search-timeout", "The search took too long"),
+    catalog_errors.ModelNotFoundError: Kind(404, "model-not-found", "Model not found"),
+    catalog_errors.ModelAmbiguousError: Kind(422, "model-ambiguous", "The request names no model"),
+    catalog_errors.VersionNotFoundError: Kind(404, "version-not-found", "Version not found"),
+    catalog_errors.NoProductionError: Kind(409, "no-production", "No version is in production"),
+    catalog_errors.VersionQuarantinedError: Kind(409, "version-quarantined", "The version is quarantined"),
+    catalog_errors.StatusMoveError: Kind(409, "status-move", "Status change not allowed"),
+    catalog_errors.VersionInUseError: Kind(409, "version-in-use", "An alias points to the version"),
+    catalog_errors.NoFormerVersionError: Kind(409, "no-former-version", "No earlier version to roll back to"),
+    catalog_errors.IncompatibleSignatureError: Kind(
+        409, "incompatible-signature", "The new version would break callers"
+    ),
+    catalog_errors.AliasNotFoundError: Kind(404, "alias-not-found", "Alias not found"),
     catalog_errors.AliasProtectedError: Kind(403, "alias-protected", "The alias is protected"),
-    catalog_errors.InvalidAliasError: Kind(422, "alias-name", "That is not an alias"),
-    catalog_errors.InvalidMetadataError: Kind(422, "metadata", "The words cannot be kept"),
-    catalog_errors.RetentionError: Kind(422, "retention", "That is no rule of retention"),
-    catalog_errors.ReasonMissingError: Kind(422, "reason-missing", "A reason is needed"),
-    model_errors.InputError: Kind(422, "input", "The input does not fit the signature"),
-    model_errors.OutputNotAvailableError: Kind(422, "output", "The model has no such output"),
+    catalog_errors.InvalidAliasError: Kind(422, "alias-name", "Invalid alias"),
+    catalog_errors.InvalidMetadataError: Kind(422, "metadata", "Invalid tags or text"),
+    catalog_errors.RetentionError: Kind(422, "retention", "Invalid retention rule"),
+    catalog_errors.ReasonMissingError: Kind(422, "reason-missing", "Missing reason"),
+    model_errors.InputError: Kind(422, "input", "The input does not match the signature"),
+    model_errors.OutputNotAvailableError: Kind(422, "output", "Unknown output"),
     model_errors.PredictionError: Kind(422, "prediction-failed", "The prediction failed"),
     model_errors.BrokenSignatureError: Kind(500, "prediction-failed", "The prediction failed"),
-    model_errors.OutputNotFiniteError: Kind(422, "output-not-finite", "The model's answer is not finite"),
+    model_errors.OutputNotFiniteError: Kind(422, "output-not-finite", "The model returned NaN or infinity"),
     catalog_errors.ArtifactMissingError: Kind(503, "artifact-missing", "The artifact is missing"),
     catalog_errors.ArtifactNotRegularError: Kind(503, "artifact-not-regular", "The artifact is not a regular file"),
-    catalog_errors.ArtifactSizeError: Kind(503, "artifact-size", "The artifact has another size than was registered"),
-    catalog_errors.ArtifactDigestError: Kind(
-        503, "artifact-digest", "The artifact has other bytes than were registered"
-    ),
+    catalog_errors.ArtifactSizeError: Kind(503, "artifact-size", "The artifact has the wrong size"),
+    catalog_errors.ArtifactDigestError: Kind(503, "artifact-digest", "The artifact has the wrong sha256"),
     catalog_errors.VolumeMismatchError: Kind(503, "volume-mismatch", "The volume belongs to another store"),
     catalog_errors.VolumeError: Kind(503, "volume", "The volume cannot be read"),
-    model_errors.FormatNotAllowedError: Kind(503, "format-not-allowed", "The format is not loaded here"),
-    model_errors.UntrustedTypeError: Kind(503, "untrusted-type", "The artifact holds types that are not trusted"),
-    model_errors.EnvironmentMismatchError: Kind(503, "environment-mismatch", "Trained with another scikit-learn"),
-    model_errors.GoldenMismatchError: Kind(503, "golden-mismatch", "The model no longer predicts what it did"),
+    model_errors.FormatNotAllowedError: Kind(503, "format-not-allowed", "The artifact format is not allowed"),
+    model_errors.UntrustedTypeError: Kind(503, "untrusted-type", "The artifact contains untrusted types"),
+    model_errors.EnvironmentMismatchError: Kind(
+        503, "environment-mismatch", "Trained with another scikit-learn version"
+    ),
+    model_errors.GoldenMismatchError: Kind(
+        503, "golden-mismatch", "The model does not repeat its recorded predictions"
+    ),
     model_errors.DeserialiseError: Kind(503, "artifact-unreadable", "The artifact cannot be loaded"),
-    model_errors.ArchiveError: Kind(503, "archive", "The archive is not as it should be"),
-    model_errors.LoadEndedError: Kind(503, "load-ended", "Loading the artifact was ended"),
+    model_errors.ArchiveError: Kind(503, "archive", "Invalid archive"),
+    model_errors.LoadEndedError: Kind(503, "load-ended", "Loading was stopped"),
     TooManyGuessesError: Kind(429, "too-many-guesses", "Too many wrong tokens"),
-    PredictionTimeoutError: Kind(504, "prediction-timeout", "The model did not answer in time"),
+    PredictionTimeoutError: Kind(504, "prediction-timeout", "The prediction took too long"),
     ModelHangsError: Kind(503, "model-hangs", "The model hangs"),
-    ModelBusyError: Kind(503, "model-busy", "Too many predictions wait"),
-    WarmingError: Kind(503, "warming", "Versions are being loaded"),
-    catalog_errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not answer"),
-    catalog_errors.CatalogLockedError: Kind(503, "catalog-locked", "Another session holds what the change needs"),
-    catalog_errors.CatalogNotMigratedError: Kind(503, "catalog-not-migrated", "The catalog has another schema"),
-    BodegaError: Kind(500, "internal", "Something went wrong"),
+    ModelBusyError: Kind(503, "model-busy", "Too many waiting predictions"),
+    WarmingError: Kind(503, "warming", "Versions are still loading"),
+    catalog_errors.CatalogUnavailableError: Kind(503, "catalog-unavailable", "The catalog does not respond"),
+    catalog_errors.CatalogLockedError: Kind(503, "catalog-locked", "Another session holds a lock"),
+    catalog_errors.CatalogNotMigratedError: Kind(
+        503, "catalog-not-migrated", "The database has another schema version"
+    ),
+    BodegaError: Kind(500, "internal", "Internal error"),
 }
 # What the framework refuses by itself. (The phrases of http.HTTPStatus change between versions of Python.)
 REFUSALS: dict[int, Kind] = {
-    404: Kind(404, "not-found", "There is no such page"),
-    405: Kind(405, "method-not-allowed", "The page does not take this method"),
+    404: Kind(404, "not-found", "Page not found"),
+    405: Kind(405, "method-not-allowed", "Method not allowed"),
 }
 ENDING = PROBLEMS[ShuttingDownError]
 # What connections are ended with, by `fastpath.framing`.
 CONNECTION: dict[int, Kind] = {
-    400: Kind(400, "malformed-request", "The request cannot be read"),
+    400: Kind(400, "malformed-request", "Invalid HTTP request"),
     405: REFUSALS[405],
-    408: Kind(408, "request-timeout", "The request did not arrive in time"),
-    414: Kind(414, "target-too-long", "The target of the request is too long"),
+    408: Kind(408, "request-timeout", "The request was too slow"),
+    414: Kind(414, "target-too-long", "The URL is too long"),
     431: Kind(431, "headers-too-large", "The headers are too large"),
-    501: Kind(501, "transfer-coding", "The transfer coding is not read here"),
-    503: Kind(503, "too-many-connections", "There are too many connections"),
-    505: Kind(505, "http-version", "The version of HTTP is not read here"),
+    501: Kind(501, "transfer-coding", "Unsupported Transfer-Encoding"),
+    503: Kind(503, "too-many-connections", "Too many connections"),
+    505: Kind(505, "http-version", "Unsupported HTTP version"),
 }
 
 
@@ -209,7 +215,7 @@ def _answer_validation_error(_: Request, error: RequestValidationError) -> Respo
         {"parameter": ".".join(str(part) for part in fault["loc"][1:])[:64], "detail": fault["msg"]}
         for fault in error.errors()[:20]
     ]
-    return problem(PROBLEMS[ParameterError], "A parameter does not fit", "See /docs for what it takes.", errors=faults)
+    return problem(PROBLEMS[ParameterError], "Invalid parameter", "See /docs for what it takes.", errors=faults)
 
 
 def _answer_http_error(request: Request, error: HTTPException) -> Response:
@@ -217,7 +223,7 @@ def _answer_http_error(request: Request, error: HTTPException) -> Response:
         return answer_options(request.app, request.scope)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         error.headers = {"Allow": allowed(request.app, request.scope)}
-    other = Kind(error.status_code, f"http-{error.status_code}", "The request is refused")
+    other = Kind(error.status_code, f"http-{error.status_code}", "Request refused")
     kind = REFUSALS.get(error.status_code, other)
     response = problem(kind, f"{kind.title}.", "See /docs for what there is.")
     response.headers.update(error.headers or {})

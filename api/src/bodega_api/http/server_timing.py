@@ -1,4 +1,4 @@
-"""How long the steps of a request took, for whoever asks: the header Server-Timing (W3C), which browsers draw."""
+"""The duration of each step of a request, on demand: the header Server-Timing (W3C), which browsers draw."""
 
 import time
 

@@ -1,1 +1,1 @@
-"""The endpoints, what they take and what they answer."""
+"""The endpoints, their requests and responses."""

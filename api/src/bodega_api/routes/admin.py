@@ -1,6 +1,6 @@
-"""Changing the catalog over HTTP, for whoever has the token: the verbs of a version's life, words and aliases.
+"""Changes over HTTP with a token: the verbs of a version's life, notes and aliases.
 
-These routes are there only where the settings name a token file. Each is one verb of `ModelStore`, which keeps the
+These routes exist only if the settings name a token file. Each is one verb of `ModelStore`, which keeps the
 rules, in one transaction; predictions follow because every copy of the API hears of changes.
 """
 
@@ -123,7 +123,7 @@ def promote(
 def roll_back(
     store: Writing, services: Served, name: ModelName, order: Annotated[Rollback, Depends(ordered(Rollback))]
 ) -> VersionDetail:
-    """Put back the version that was in production before, or a numbered one that was."""
+    """Return to the version that was in production before, or to the given number."""
     return _told(store.rollback(name, to=order.to, reason=order.reason, actor=order.by), services)
 
 
@@ -133,7 +133,7 @@ def roll_back(
 def archive(
     store: Writing, services: Served, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
-    """Retire a version: from now on only its number chooses it."""
+    """Archive a version: then only its number or an alias chooses it."""
     return _told(store.archive(reference, reason=order.reason, actor=order.by), services)
 
 
@@ -146,7 +146,7 @@ def archive(
 def quarantine(
     store: Writing, services: Served, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
-    """Stop a version from being served at all; needs a reason."""
+    """Stop serving a version on all replicas; needs a reason."""
     return _told(store.quarantine(reference, reason=order.reason or "", actor=order.by), services)
 
 
@@ -159,7 +159,7 @@ def quarantine(
 def release(
     store: Writing, services: Served, reference: Reference, order: Annotated[Order, Depends(ordered(Order))]
 ) -> VersionDetail:
-    """Make a candidate again of a version in quarantine, after its bytes were hashed anew; needs a reason."""
+    """Make a quarantined version a candidate again, after hashing its bytes; needs a reason."""
     return _told(store.release(reference, reason=order.reason or "", actor=order.by), services)
 
 
@@ -188,7 +188,7 @@ def describe_model(
     name: ModelName,
     order: Annotated[ModelDescription, Depends(ordered(ModelDescription))],
 ) -> ModelAnswer:
-    """Say what a model is for."""
+    """Set the description of a model."""
     store.describe_model(name, order.description, reason=order.reason, actor=order.by)
     return get_model(services, name)
 
@@ -200,7 +200,7 @@ def describe_model(
 def set_alias(
     store: Writing, name: ModelName, alias: str, order: Annotated[AliasTarget, Depends(ordered(AliasTarget))]
 ) -> AliasList:
-    """Have an alias name a version, whatever it named before; return all aliases of the model."""
+    """Set an alias to a version; return all aliases of the model."""
     store.set_alias(f"{name}@{order.version}", alias, reason=order.reason, actor=order.by)
     return alias_list(store, name)
 
@@ -213,7 +213,7 @@ def remove_alias(
     reason: Annotated[Reason, Query()] = None,
     actor: Annotated[Actor, Query()] = None,
 ) -> None:
-    """Take an alias away."""
+    """Remove an alias."""
     store.remove_alias(name, alias, reason=reason, actor=recorded(actor))
 
 
@@ -234,7 +234,7 @@ def protect_alias(
 def unprotect_alias(
     store: Writing, name: ModelName, alias: str, order: Annotated[Order, Depends(ordered(Order))]
 ) -> AliasList:
-    """Let everybody who may move aliases move this one again; return all aliases of the model."""
+    """Remove the protection of an alias; return all aliases of the model."""
     store.unprotect_alias(name, alias, reason=order.reason, actor=order.by)
     return alias_list(store, name)
 
@@ -251,7 +251,7 @@ def delete(
     reason: Annotated[Reason, Query()] = None,
     actor: Annotated[Actor, Query()] = None,
 ) -> None:
-    """Take an archived or quarantined version out of the catalog for good; needs a reason."""
+    """Delete an archived or quarantined version from the catalog; needs a reason."""
     store.delete(reference, reason=reason or "", actor=recorded(actor))
 
 
@@ -259,7 +259,7 @@ def delete(
     "/models/{name}/prune", dependencies=NOTHING_ELSE, openapi_extra=described(Retention), operation_id="prune_model"
 )
 def prune(store: Writing, name: ModelName, order: Annotated[Retention, Depends(ordered(Retention))]) -> PruneAnswer:
-    """Delete the archived versions except the newest ones; what an alias names or a rollback leads to stays."""
+    """Delete the archived versions except the newest; those with an alias, or that a rollback returns to, stay."""
     gone = store.prune(
         name,
         keep=order.keep,

@@ -1,4 +1,4 @@
-"""What a write over HTTP may say: strict JSON into orders, each fault named by its key and never by its value."""
+"""The bodies of changes over HTTP: strict JSON, with each error named by its key and never by its value."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -34,7 +34,7 @@ TagName = Annotated[str, StringConstraints(pattern=rf"^(?:{METRIC_NAME.pattern})
 
 
 def recorded(actor: str | None) -> str:
-    """Return what the history calls whoever wrote with the token; what they say of themselves is not proven."""
+    """Return the actor for the history; the name in a request is not proven."""
     return f"{actor} ({WRITER})" if actor else WRITER
 
 
@@ -48,7 +48,7 @@ class Order(BaseModel):
 
     @property
     def by(self) -> str:
-        """What the history calls whoever ordered it."""
+        """The actor for the history."""
         return recorded(self.actor)
 
 
@@ -78,18 +78,18 @@ class Rollback(Order):
 
 
 class Retention(Order):
-    """Delete old versions that nobody needs any more."""
+    """Delete old versions."""
 
-    keep: Number = Field(description="so many of the newest versions stay, whatever their status")
-    candidates: bool = Field(default=False, description="candidates leave too, not only archived versions")
-    dry_run: bool = Field(default=False, description="only tell which would leave")
+    keep: Number = Field(description="how many of the newest versions stay, of any status")
+    candidates: bool = Field(default=False, description="also delete candidates, not only archived versions")
+    dry_run: bool = Field(default=False, description="only list the versions, delete nothing")
 
 
 class Words(Order):
     """Change the note and tags of a version; what is left out stays as it is."""
 
-    note: str | None = Field(default=None, description="null takes it away")
-    tags: dict[TagName, str | None] = Field(default={}, description="a tag that is null is taken away")
+    note: str | None = Field(default=None, description="null removes it")
+    tags: dict[TagName, str | None] = Field(default={}, description="null removes a tag")
 
     @property
     def new_note(self) -> str | None:
@@ -98,13 +98,13 @@ class Words(Order):
 
 
 class ModelDescription(Order):
-    """Say what a model is for."""
+    """Set the description of a model."""
 
-    description: str | None = Field(description="null takes it away")
+    description: str | None = Field(description="null removes it")
 
 
 class AliasTarget(Order):
-    """Have an alias name a version."""
+    """Set an alias to a version."""
 
     version: Number
 

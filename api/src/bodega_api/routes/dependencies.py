@@ -1,6 +1,6 @@
-"""What the endpoints are handed: the app's services, names, bodies, and known parameters only.
+"""The dependencies of the endpoints: the app's services, names, bodies, and known parameters only.
 
-None of it waits, and all of it is `async`: for a plain function the framework takes a thread, at every request.
+All of them are `async` and do not block: for a plain function the framework would use a thread at every request.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -62,7 +62,7 @@ def body_stream(request: Request, limit: int) -> AsyncIterator[bytes]:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Have a client that hung up be no crash of the server's; nobody reads this answer."""
+    """Treat a client disconnect as a 400, not as a server error. Nothing reads this answer."""
     try:
         yield
     except ClientDisconnect:

@@ -58,8 +58,8 @@ class Made(NamedTuple):
 class Description:
     """The OpenAPI document of an app, made once for each generation of the catalog, in a thread.
 
-    The catalog is asked for its generation, and nothing else, when somebody asks; all who ask meanwhile share the next
-    look. So no reader, nor a hundred, holds up the event loop or makes the catalog list its models.
+    A request reads only the catalog's generation, and simultaneous requests share one read. So even a hundred readers
+    neither block the event loop nor list the models.
     """
 
     def __init__(self, app: FastAPI, store: ModelStore) -> None:

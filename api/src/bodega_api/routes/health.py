@@ -11,13 +11,13 @@ router = APIRouter(tags=["health"], dependencies=[Depends(only_parameters())])
 
 @router.get("/healthz", response_model_exclude_none=True, operation_id="check_health")
 def live() -> HealthAnswer:
-    """Say that the process answers; it asks nobody else."""
+    """Report that the process responds; nothing else is checked."""
     return HealthAnswer(status="alive")
 
 
 @router.get("/readyz", responses={"503": {"model": ProblemAnswer}}, operation_id="check_readiness")
 def ready(services: Served) -> HealthAnswer:
-    """Say that the catalog answers, has the schema of this program, and the volume, and that no calls hang.
+    """Report whether the catalog responds with the right schema, the volume is readable, and no calls hang.
 
     With BODEGA_KEEP_WARM, the versions in production are in memory.
     """

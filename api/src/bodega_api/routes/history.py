@@ -1,4 +1,4 @@
-"""The past over HTTP: what happened to a model, and which version was in production at a moment."""
+"""History over HTTP: the events of a model, and which version was in production at a time."""
 
 import re
 from contextlib import suppress
@@ -29,7 +29,7 @@ class EventAnswer(BaseModel):
     id: int
     at: datetime
     event: str = Field(description="the kind of change")
-    version: int | None = Field(description="null for what concerns the model itself")
+    version: int | None = Field(description="null for a change of the model itself")
     actor: str
     reason: str | None
     before: dict[str, Any] | None
@@ -51,7 +51,7 @@ class EventList(BaseModel):
 
 
 class HolderAnswer(BaseModel):
-    """The version that was in production, or had the alias: since when, who put it there, and why."""
+    """The version that was in production, or had the alias: since when, by whom, and why."""
 
     model: str
     version: int
@@ -68,7 +68,7 @@ class HolderAnswer(BaseModel):
 
 
 class AsOfAnswer(BaseModel):
-    """Who held the place at the moment; null if no version did."""
+    """The version in production, or with the alias, at the time; null if there was none."""
 
     held_by: HolderAnswer | None
 
@@ -79,10 +79,10 @@ class AsOfAnswer(BaseModel):
 def list_history(
     services: Served,
     name: ModelName,
-    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="continue behind this event")] = None,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="continue after this event")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_EVENTS)] = 100,
 ) -> EventList:
-    """List what happened to a model, newest first."""
+    """List the history of a model, newest first."""
     found = services.store.history(name, before=before, limit=limit + 1)
     page = found[:limit]
     return EventList(events=[EventAnswer.of(event) for event in page], next=page[-1].id if len(found) > limit else None)
@@ -95,9 +95,9 @@ def get_as_of(
     services: Served,
     name: ModelName,
     moment: Annotated[str, Query(description="ISO 8601 with a zone, as in 2026-01-31T12:00:00Z")],
-    alias: Annotated[str | None, Query(description="which version had this alias; else, was in production")] = None,
+    alias: Annotated[str | None, Query(description="find the version with this alias; default: in production")] = None,
 ) -> AsOfAnswer:
-    """Return the version that was in production at a moment, or had an alias."""
+    """Return the version that was in production, or had an alias, at a time."""
     holder = services.store.as_of(name, read_moment(moment), alias=alias)
     return AsOfAnswer(held_by=holder and HolderAnswer.of(holder))
 

@@ -1,4 +1,4 @@
-"""What the process tells Prometheus: read from its parts when somebody asks, so that no request pays for it."""
+"""The metrics of the process, read from its parts on request, so that predictions do not pay for them."""
 
 import json
 import platform
@@ -140,5 +140,5 @@ def register_collectors(services: Services) -> None:
     operation_id="get_metrics",
 )
 def metrics(services: Served) -> Response:
-    """Tell Prometheus how this process is, and the workers beside it."""
+    """Return the metrics of this process and its workers for Prometheus."""
     return Response(generate_latest(services.metrics), media_type=CONTENT_TYPE_LATEST)

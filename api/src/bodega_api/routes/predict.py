@@ -54,7 +54,7 @@ BODY = {
 # No `Age` (RFC 9111): that is of a stored response, and this one was made for the request.
 HEADERS = {
     "Bodega-Generation": {
-        "description": "every change of the catalog up to this one was taken into account",
+        "description": "the answer includes every change of the catalog up to this one",
         "schema": {"type": "integer"},
     },
     "Bodega-Snapshot-Age": {
@@ -136,13 +136,13 @@ async def predict(
     body: Annotated[Document | Table, Depends(prediction_body)],
     medium: Annotated[Medium, Depends(wanted_medium)],
     spool: Annotated[Spool, Depends(answer_spool)],
-    model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
+    model: Annotated[str | None, Query(description="optional if the catalog has exactly one model")] = None,
     version: Annotated[
         str | None,
-        Query(description="a number, latest, production, an alias or best:METRIC[:min]; else the one in production"),
+        Query(description="a number, latest, production, an alias or best:METRIC[:min]; default: in production"),
     ] = None,
-    output: Annotated[str | None, Query(description="predict, predict_proba, …: what the signature lists")] = None,
-    timing: Annotated[bool, Query(description="tell in Server-Timing how long each step took")] = False,
+    output: Annotated[str | None, Query(description="a method of the signature: predict, predict_proba, …")] = None,
+    timing: Annotated[bool, Query(description="return the time of each step in Server-Timing")] = False,
 ) -> Response:
     """Predict with one version of a model."""
     laps, routes, loaded, calls = Laps(), services.routes, services.loaded, services.calls

@@ -1,4 +1,4 @@
-"""Which version is meant, over HTTP: what would answer and why, the aliases of a model, two versions compared."""
+"""Choosing over HTTP: which version would answer and why, aliases, and two versions compared."""
 
 from typing import Annotated, Any, Literal
 
@@ -23,14 +23,14 @@ class ResolutionAnswer(BaseModel):
     sha256: str
     status: str
     chosen: str = Field(description="why this version answers")
-    generation: int = Field(description="every change of the catalog up to this one was taken into account")
+    generation: int = Field(description="the answer includes every change of the catalog up to this one")
 
 
 class AliasList(BaseModel):
     """The aliases of a model, each with the number of its version."""
 
     aliases: dict[str, int]
-    protected: list[str] = Field(description="those of them that few may move (docs/roles.md)")
+    protected: list[str] = Field(description="aliases that only an administrator may move (docs/roles.md)")
 
 
 class Sides(BaseModel):
@@ -64,8 +64,8 @@ class DifferenceAnswer(BaseModel):
 @router.get("/resolve", dependencies=[Depends(only_parameters("model", "version"))], operation_id="resolve_version")
 def resolve(
     services: Served,
-    model: Annotated[str | None, Query(description="may be left out when the catalog has one model")] = None,
-    version: Annotated[str | None, Query(description=f"{VERSION}; else the one in production")] = None,
+    model: Annotated[str | None, Query(description="optional if the catalog has exactly one model")] = None,
+    version: Annotated[str | None, Query(description=f"{VERSION}; default: in production")] = None,
 ) -> ResolutionAnswer:
     """Choose a version as a prediction does, without loading it."""
     resolution = services.store.choose(model, version)
@@ -100,6 +100,6 @@ def diff(
     before: Annotated[str, Query(min_length=1, description=VERSION)],
     after: Annotated[str, Query(min_length=1, description=VERSION)],
 ) -> DifferenceAnswer:
-    """Compare two versions of a model, and tell whether callers of the first can call the second."""
+    """Compare two versions of a model, and say whether the second breaks callers of the first."""
     services.usage.tell_if_possible()
     return DifferenceAnswer(**services.store.diff(f"{name}@{before}", f"{name}@{after}").to_dict())

@@ -1,4 +1,4 @@
-"""What the API answers, as types: the source of the OpenAPI document, and records turned into them."""
+"""The responses of the API as types, which the OpenAPI document shows, and records turned into them."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -15,9 +15,9 @@ from bodega_api.serving.model_cache import LoadedVersions, LoadFailure
 
 
 class LoadProblem(BaseModel):
-    """Why this replica does not serve a version: what its last try to load it ended with."""
+    """Why this replica does not serve a version: the error of its last load."""
 
-    type: str = Field(description="the type of the problem that a prediction is answered with")
+    type: str = Field(description="the problem type of a prediction with this version")
     title: str
     detail: str
     step: str | None = Field(description="the step of loading that failed (docs/integrity.md)")
@@ -32,7 +32,7 @@ class VersionAnswer(BaseModel):
     status: str
     format: str
     sha256: str
-    path: str = Field(description="where the artifact lies on the volume")
+    path: str = Field(description="the path of the artifact on the volume")
     size_bytes: int
     metrics: dict[str, float]
     tags: dict[str, str]
@@ -40,7 +40,9 @@ class VersionAnswer(BaseModel):
     created_at: datetime
     created_by: str
     problem: LoadProblem | None = Field(
-        default=None, description="there if this replica could not load it", exclude_if=lambda problem: problem is None
+        default=None,
+        description="present if this replica could not load it",
+        exclude_if=lambda problem: problem is None,
     )
 
 
@@ -70,10 +72,10 @@ class ModelAnswer(BaseModel):
 
 
 class Serving(BaseModel):
-    """How this replica answers for a version that it has in memory."""
+    """How this replica serves a loaded version."""
 
-    plan: bool = Field(description="whether it answers by direct arithmetic in place of the model (docs/plans.md)")
-    batched: bool = Field(description="whether requests that wait for it are computed together")
+    plan: bool = Field(description="whether a plan answers in place of the model (docs/plans.md)")
+    batched: bool = Field(description="whether waiting requests are computed together")
     why_no_plan: str | None = Field(
         default=None, description="why the model itself answers", exclude_if=lambda why: why is None
     )
@@ -88,7 +90,9 @@ class VersionDetail(VersionAnswer):
     environment: dict[str, Any]
     lineage: dict[str, Any]
     serving: Serving | None = Field(
-        default=None, description="there while this replica has the version in memory", exclude_if=lambda it: it is None
+        default=None,
+        description="present while this replica has the version in memory",
+        exclude_if=lambda it: it is None,
     )
 
 
@@ -98,7 +102,7 @@ Prediction = Scalar | list[Any]  # of lists too deep generators of clients make 
 
 
 class PredictionRows(BaseModel):
-    """Rows to predict for, each with a value for every column."""
+    """Rows, each with a value for every column."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -106,7 +110,7 @@ class PredictionRows(BaseModel):
 
 
 class PredictionColumns(BaseModel):
-    """Columns to predict for, each with as many values as there are rows."""
+    """Columns, each with one value for every row."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -121,12 +125,12 @@ class PredictionAnswer(BaseModel):
     sha256: str
     chosen: str = Field(description="why this version answers")
     output: str = Field(description="the method of the model that answered")
-    predictions: list[Prediction] = Field(description="one for each row: a value, or a list of values")
+    predictions: list[Prediction] = Field(description="one for each row: a value or a list of values")
     classes: list[Scalar | list[Any]] | None = Field(
-        default=None, description="the label behind each number, in order; of several targets a list each"
+        default=None, description="the label of each number, in order; with several targets one list for each"
     )
-    columns: list[str] | None = Field(default=None, description="names of the columns that transform answers")
-    warnings: list[str] | None = Field(default=None, description="input that was answered but deserves a look")
+    columns: list[str] | None = Field(default=None, description="the column names of transform")
+    warnings: list[str] | None = Field(default=None, description="unusual input that was answered")
 
 
 class ProblemAnswer(BaseModel):
@@ -141,15 +145,15 @@ class ProblemAnswer(BaseModel):
 
 
 class HealthAnswer(BaseModel):
-    """That the process answers."""
+    """The process responds."""
 
     status: str
     loaded: list[str] | None = Field(default=None, description="versions in memory")
     generation: int | None = Field(default=None, description="the catalog's last change")
     snapshot_age_seconds: float | None = Field(
-        default=None, description="how long ago it was certain that no choice in memory had changed"
+        default=None, description="seconds since the remembered choices were known to be current"
     )
-    trouble: str | None = Field(default=None, description="a fault to mend that does not stop predictions")
+    trouble: str | None = Field(default=None, description="a fault that does not stop predictions")
 
 
 def list_response(page: VersionPage, loaded: LoadedVersions[Engine], fields: Fields | None) -> Response:

@@ -1,4 +1,4 @@
-"""Batches without a timer: whoever comes alone waits for nobody, and those who come together are computed together.
+"""Batches without a timer: a single request does not wait, and simultaneous requests are computed together.
 
 A quick plan is asked in the event loop: all that came in one of its turns are one batch. Everything else is asked in a
 thread, one batch of a version at a time: what gathers meanwhile is the next one. So the busier a model is, the larger
@@ -75,18 +75,18 @@ class Lane:
             return await answer
 
     def put(self, engine: Engine, waiting: Waiting, output: str) -> None:
-        """Have a quick plan answer with whoever else comes in this turn of the event loop."""
+        """Let a quick plan answer together with the other requests of this turn of the event loop."""
         if self._add((output, QUICK), waiting):
             self._loop.call_soon(self.flush, engine, output)
 
     def flush(self, engine: Engine, output: str) -> None:
-        """Have the plan answer all who wait for it, now."""
+        """Compute all waiting requests with the plan now."""
         waiting = self._waiting.pop((output, QUICK), [])
         while waiting:
             _plan(engine, _take(waiting, MOST_ROWS), output)
 
     def _add(self, group: Group, waiting: Waiting) -> bool:
-        """Have a request wait; tell whether nobody comes for its group yet."""
+        """Add a waiting request; return whether it is the first of its group."""
         if group in self._waiting:
             self._waiting[group].append(waiting)
             return False

@@ -102,7 +102,7 @@ class LoadedVersions(Generic[M]):
             return kept.model
 
     def favour(self, keys: Set[Key]) -> None:
-        """Have versions leave memory after all others; in place of those that were favoured before."""
+        """Set the versions that are removed from memory last; this replaces the former set."""
         with self._lock:
             self._favoured = keys
 

@@ -36,7 +36,7 @@ class Allocator:
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Have everything large get a mapping of its own, until the last load that is in here has ended."""
+        """Give every large allocation its own mapping, until the last running load has ended."""
         self._count(+1)
         try:
             yield

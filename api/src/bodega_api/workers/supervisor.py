@@ -97,7 +97,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> int:
-        """Have workers serve until a signal ends them; return the exit status."""
+        """Run the workers until a signal ends them; return the exit status."""
         with _signals() as signals:
             self._selector.register(signals, selectors.EVENT_READ)
             while self._workers or not self._ending:

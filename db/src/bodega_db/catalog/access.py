@@ -26,7 +26,7 @@ class CatalogAccess:
     def connect(cls, url: str, pool_size: int, *, patience: int) -> Self:
         """Make the access to the catalog at a URL; nothing is connected before the first use.
 
-        A catalog that gives no answer for longer than the patience, in seconds, is taken to be away.
+        A catalog that does not respond within the patience, in seconds, counts as down.
         """
         engine = create_catalog_engine(url, pool_size, patience=patience)
         return cls(engine, create_catalog_engine(url, max(1, pool_size // 2), patience=patience, for_searches=True))

@@ -1,4 +1,4 @@
-"""The names in a catalog, for somebody who is typing one.
+"""The names in a catalog, for completion.
 
 Each asks the catalog once, over a connection of its own and without SQLAlchemy, whose import alone takes as long as all
 the rest. They raise what psycopg raises.

@@ -20,7 +20,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a version needs of the volume, and of whoever loads it."""
+    """What a version needs from the volume and from the process that loads it."""
 
     model: str
     number: int

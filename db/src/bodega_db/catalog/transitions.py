@@ -160,7 +160,7 @@ def set_words(session: Session, model_id: int, number: int, note: str | None, ta
 
 
 def set_alias(session: Session, model_id: int, alias: str, number: int) -> None:
-    """Have an alias name a version that exists; unless it does already, which is no change."""
+    """Set an alias to an existing version; setting it again is no change."""
     version = select(VersionRow.id).where(VersionRow.model_id == model_id, VersionRow.number == number)
     statement = insert(AliasRow).values(model_id=model_id, name=alias, version_id=version.scalar_subquery())
     moved = statement.on_conflict_do_update(

@@ -92,7 +92,7 @@ def get_changes(session: Session, since: int | None) -> Changes:
 
 
 def listen(session: Session) -> None:
-    """Have Postgres notify this connection of every change, from the commit of this transaction on."""
+    """Subscribe this connection to notifications of every change, from the commit of this transaction on."""
     session.execute(text("LISTEN bodega_generation"))
 
 
@@ -129,7 +129,7 @@ def allocate_number(session: Session, name: str, actor: str) -> tuple[int, int]:
         row = session.execute(statement.returning(ModelRow.id, ModelRow.last_version)).one()
     except IntegrityError as exc:
         if constraint(exc) == "model_name_check":
-            raise InvalidNameError("That is not a model name") from exc
+            raise InvalidNameError("Invalid model name") from exc
         raise
     return row.id, row.last_version
 
@@ -188,7 +188,7 @@ def list_models(session: Session) -> list[ModelSummary]:
 
 def no_model(session: Reading, name: str) -> ModelNotFoundError:
     """Return the error for a name that no model has, with the one that may have been meant."""
-    return ModelNotFoundError("There is no model of that name", suggest_model(session, name) + ModelNotFoundError.hint)
+    return ModelNotFoundError(f"There is no model named {name}", suggest_model(session, name) + ModelNotFoundError.hint)
 
 
 def get_model(session: Reading, name: str) -> ModelSummary:

@@ -13,7 +13,7 @@ from bodega_db.volume.marker import check_owner, mark
 def check_volume(catalog: CatalogAccess, root: Path, *, adopt: bool = False) -> None:
     """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to.
 
-    Who asks for a mark is about to write, and raises CatalogNotMigratedError for the schema of another program.
+    A caller that asks for a mark is about to write: raises CatalogNotMigratedError for another schema.
     """
     with catalog.transaction() as session:
         if adopt:

@@ -1,4 +1,4 @@
-"""How far something long has come, told to whoever wants to show it."""
+"""The progress of a long task, reported to a caller that shows it."""
 
 from typing import Protocol
 
@@ -14,7 +14,7 @@ class Progress(Protocol):
 
 
 class Silence:
-    """Tells nobody."""
+    """Reports to no one."""
 
     def begin(self, what: str, total: int) -> None:
         """Say nothing."""

@@ -36,9 +36,9 @@ def read_fields(text: str) -> Fields:
         field, dot, key = name.partition(".")
         if field not in SHOWN or (dot and (field not in OPENED or not key)):
             raise InvalidSearchError(
-                f"Name {place} of the fields is none",
-                f"There are {', '.join(SHOWN)}; of metrics, params and tags also one alone, as in metrics.f1.",
+                f"Field {place} is unknown",
+                f"The fields are {', '.join(SHOWN)}; one metric, param or tag is metrics.NAME, as in metrics.f1.",
             )
     if len(names) > MOST:
-        raise InvalidSearchError(f"There are more than {MOST} fields")
+        raise InvalidSearchError(f"More than {MOST} fields")
     return Fields(tuple(dict.fromkeys(names)))

@@ -53,7 +53,7 @@ EXPECTED = {
     "$END": "the end",
 }
 # A quotation mark that nothing closes is met where it stands, and the parser cannot know what was meant.
-UNKNOWN_CHARACTER = "this character means nothing here"
+UNKNOWN_CHARACTER = "unexpected character"
 
 Value = str | int | bool | Decimal | datetime | None
 
@@ -84,7 +84,7 @@ def parse_filter(text: str) -> tuple[Condition, ...]:
         raise InvalidFilterError(f"The filter is longer than {LONGEST} characters", LONGEST + 1)
     for place, character in enumerate(text, 1):
         if character == "\0" or "\ud800" <= character <= "\udfff":
-            raise InvalidFilterError("A NUL character, or half of a surrogate pair, is in no value", place)
+            raise InvalidFilterError("A value cannot contain a NUL character or half of a surrogate pair", place)
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as exc:
@@ -117,7 +117,7 @@ def _condition(tree: "Tree[Token]") -> Condition:
     operator, values = (str(rest[0]), rest[1:]) if tree.data == "comparison" else ("in", rest)
     field, key, kind = _field(first)
     if operator not in kind.operators:
-        raise InvalidFilterError(f"{field} is compared by {' '.join(kind.operators)}", _place(first))
+        raise InvalidFilterError(f"{field} takes the operators {' '.join(kind.operators)}", _place(first))
     if len(values) > MOST_VALUES:
         raise InvalidFilterError(f"There are more than {MOST_VALUES} values", _place(first))
     return Condition(field, key, operator, tuple(_value(token, kind, field) for token in values))
@@ -128,7 +128,7 @@ def _field(token: Token) -> tuple[str, str | None, Kind]:
     name = SYNONYMS.get(name, name)
     kind = FIELDS.get(name)
     if kind is None:
-        raise InvalidFilterError(f"There is no such field; there are {', '.join(FIELDS)}", _place(token))
+        raise InvalidFilterError(f"Unknown field; the fields are {', '.join(FIELDS)}", _place(token))
     if kind.keyed is not bool(dot):
         raise InvalidFilterError(
             f"{name} is written {name}.NAME" if kind.keyed else f"{name} is written without a name behind it",
@@ -146,7 +146,7 @@ def _value(token: Token, kind: Kind, field: str) -> Value:
     quoted = token.type == "QUOTED"
     read = kind.read(_unquoted(token), quoted)
     if read is None:
-        raise InvalidFilterError(f"{field} is compared with {kind.expects}", _place(token))
+        raise InvalidFilterError(f"{field} takes {kind.expects}", _place(token))
     return None if read is NULL else read
 
 

@@ -40,13 +40,11 @@ def read_order(text: str, model: str | None) -> Order:
         return Order(table, metric, text != name)
     if name not in COLUMNS:
         raise InvalidSearchError(
-            "There is no such order",
+            "Unknown order",
             "Order by created, version or metrics.NAME, or by one of them with a '-' before it.",
         )
     if COLUMNS[name] == "version" and model is None:
-        raise InvalidSearchError(
-            "The versions of several models have no order by their numbers", "Name a model, or order by created."
-        )
+        raise InvalidSearchError("Ordering by version needs one model", "Name a model, or order by created.")
     return Order(COLUMNS[name], None, text != name)
 
 
@@ -62,11 +60,11 @@ def read_cursor(cursor: str, order: Order) -> tuple[Place, int]:
         place = _place(written, order)
     except (ValueError, TypeError, RecursionError) as exc:
         raise InvalidSearchError(
-            "No page in this order ended there", "Give the `next` of the page before as it is, and the same order."
+            "Invalid cursor for this order", "Send `next` of the previous page unchanged, with the same order."
         ) from exc
     if named != str(order) or place is None or type(last) is not int or not 0 <= last <= LARGEST_ID:
         raise InvalidSearchError(
-            "No page in this order ended there", "Give the `next` of the page before as it is, and the same order."
+            "Invalid cursor for this order", "Send `next` of the previous page unchanged, with the same order."
         )
     return place, last
 

@@ -62,7 +62,7 @@ def read_search(
     after: str | None = None,
     limit: int | None = None,
 ) -> Search:
-    """Check what somebody searches for; raise InvalidFilterError or InvalidSearchError."""
+    """Check a search; raise InvalidFilterError or InvalidSearchError."""
     ordered = read_order(DEFAULT_ORDER if order is None else order, model)
     _conditions(filter, model, ordered.metric)
     return Search(
@@ -128,9 +128,9 @@ def _record(row: list[Any]) -> VersionSummary:
 def _words(text: str) -> tuple[str, ...]:
     words = tuple(text.split())
     if len(text) > LONGEST_TEXT or len(words) > MOST_WORDS:
-        raise InvalidSearchError(f"At most {MOST_WORDS} words and {LONGEST_TEXT} characters are searched for")
+        raise InvalidSearchError(f"A search takes at most {MOST_WORDS} words and {LONGEST_TEXT} characters")
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidSearchError("A NUL character, or half of a surrogate pair, is in no text")
+        raise InvalidSearchError("A search cannot contain a NUL character or half of a surrogate pair")
     return words
 
 
@@ -192,7 +192,7 @@ def _columns(order: Order) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
 
 
 def _belongs(model: str, order: Order) -> ColumnElement[bool]:
-    """Return that a version is one of the model's, in the words that have Postgres read the model's own index.
+    """Build the WHERE clause that restricts a query to one model, phrased so that the planner uses that model's index.
 
     Told which model it is, Postgres knows how many versions that has, which a search by metrics needs: with the wrong
     idea of it 15 ms instead of 2 were measured. In the order of time the same knowledge misleads: where half of all

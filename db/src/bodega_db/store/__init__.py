@@ -59,7 +59,7 @@ def _verb(part: str, method: Callable[Concatenate[Any, P], R]) -> "Callable[Conc
 
 
 class ModelStore:
-    """Register, list, choose, open and move model versions; safe to share between threads."""
+    """Register, list, choose, open and change model versions; safe to share between threads."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class ModelStore:
 
     @classmethod
     def connect(cls, settings: Settings, *, patience: int = STATEMENT_SECONDS + 1) -> Self:
-        """Make the store that the settings describe; nothing is connected before the first verb.
+        """Make the store of the settings; it connects with the first verb.
 
-        A catalog that gives no answer for longer than the patience, in seconds, is taken to be away.
+        A catalog that does not respond within the patience, in seconds, counts as down.
         """
         catalog = CatalogAccess.connect(settings.database_url.get_secret_value(), settings.pool_size, patience=patience)
         return cls(catalog, ArtifactStore(settings.models), settings.policy(), settings.without_production)
@@ -130,7 +130,7 @@ class ModelStore:
     rebuild = _verb("_maintenance", Maintenance.rebuild)
 
     def start_rehearsal(self) -> None:
-        """Start the fresh process ahead of the first registration."""
+        """Start the sandbox process before the first registration."""
         self._rehearsal.start()
 
     # --- reading -----------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class ModelStore:
     ) -> VersionPage:
         """Return a page of versions, of one model or of all: docs/search.md explains filters, texts and orders.
 
-        `after` is the `next` of the page before. Raises ModelNotFoundError, InvalidFilterError, InvalidSearchError, or
+        `after` is `next` of the previous page. Raises ModelNotFoundError, InvalidFilterError, InvalidSearchError, or
         SearchTimeoutError.
         """
         name = model and check_known_name(model)
@@ -188,7 +188,7 @@ class ModelStore:
             return versions.get_version(connection, check_known_name(name), number)
 
     def find(self, reference: str) -> Version:
-        """Return the version that a reference means, to look at and not to serve: a numbered one also in quarantine."""
+        """Return the version of a reference, for showing it and not for serving: by number also a quarantined one."""
         name, selector = parse_reference(reference)
         with self.catalog.reading() as connection:
             return resolve.find_version(connection, name, selector, self._without_production)
@@ -201,7 +201,7 @@ class ModelStore:
         return compare(first, second, asked)
 
     def note_asked(self, asked: Collection[AskedOutput]) -> None:
-        """Note that these outputs of versions were answered, for promotions to come: a row an hour for each."""
+        """Record that these outputs of versions were answered, for later promotions: one row an hour for each."""
         if asked:
             with self.catalog.transaction() as session:
                 usage.note_asked(session, asked)
@@ -213,7 +213,7 @@ class ModelStore:
             return resolve.resolve(connection, name, selector, self._without_production)
 
     def choose(self, model: str | None, version: str | None) -> Resolution:
-        """Choose by model and version apart; without a model, the only one there is."""
+        """Choose by model and version; without a model, the only one of the catalog."""
         selector = parse_selector(version)
         name = model if model is None else check_known_name(model)
         with self.catalog.reading() as connection:
@@ -233,7 +233,7 @@ class ModelStore:
             return versions.get_changes(session, since)
 
     def watch(self, tell: Tell) -> Watcher:
-        """Make what tells of every change of this catalog, once it is started."""
+        """Make the watcher that reports every change of this catalog, once it is started."""
         return Watcher(self.catalog.url, tell, self._without_production)
 
     # --- opening -----------------------------------------------------------------------------------------
@@ -241,8 +241,8 @@ class ModelStore:
     def open(self, version: Version, *, rehearse: bool = False) -> Runner:
         """Load a version from its verified bytes; nothing is deserialised before the sha256 matched.
 
-        With a rehearsal, a limited process loads the same bytes first: what crashes, hangs or fills the memory there is
-        an error here. Raises VolumeMismatchError, ArtifactError or LoadError, each naming the step that failed.
+        With a rehearsal, a sandbox process loads the same bytes first: a crash, a hang or too much memory there is an
+        error here. Raises VolumeMismatchError, ArtifactError or LoadError, each naming the step that failed.
         """
         self.check_volume()
         its = version
@@ -259,7 +259,8 @@ class ModelStore:
     def verify(self, digest: Digest, size_bytes: int, *, pace: Pace | None = None, past_cache: bool = False) -> None:
         """Re-hash an artifact on the volume; raise ArtifactError if it is not what was registered.
 
-        `pace` is told of every chunk that was read, in bytes, and may wait; `past_cache` asks the disk and not memory.
+        `pace` is called with the bytes of each chunk and may wait; `past_cache` reads from disk and not from the page
+        cache.
         """
         self.artifacts.verify(digest, size_bytes, pace=pace, past_cache=past_cache)
 
@@ -268,7 +269,7 @@ class ModelStore:
     def check_volume(self, *, adopt: bool = False) -> None:
         """Raise VolumeMismatchError unless catalog and volume belong together; mark a new volume if asked to.
 
-        Who asks for a mark is about to write, and raises CatalogNotMigratedError for the schema of another program.
+        A caller that asks for a mark is about to write: raises CatalogNotMigratedError for another schema.
         """
         check_volume(self.catalog, self.artifacts.root, adopt=adopt)
 

@@ -44,8 +44,8 @@ class Lifecycle:
     ) -> Version:
         """Put a version into production and archive the former one, at once.
 
-        Raises IncompatibleSignatureError where it breaks what clients of the former one rely on, unless forced with a
-        reason, and StatusMoveError for a version in quarantine.
+        Raises IncompatibleSignatureError if it would break callers of the former one, unless forced with a reason, and
+        StatusMoveError for a quarantined version.
         """
         checked = check_reason(reason, required_for="A forced promotion" if force else None)
         with moving(self._catalog, reference, checked, actor) as move:
@@ -58,10 +58,10 @@ class Lifecycle:
     def rollback(
         self, name: str, *, to: int | None = None, reason: str | None = None, actor: str | None = None
     ) -> Version:
-        """Put back the version that was in production before, or a numbered one that was; the present one is archived.
+        """Return to the version that was in production before, or to the given number; archive the current one.
 
-        One rollback after the other goes further back, past versions in quarantine. Signatures are not compared:
-        clients have called that version already. Raises NoFormerVersionError or StatusMoveError.
+        Repeated rollbacks go further back and skip quarantined versions. Signatures are not compared: callers have
+        used that version before. Raises NoFormerVersionError or StatusMoveError.
         """
         check_model_name(name)
         with recorded(self._catalog, check_reason(reason), actor) as session:
@@ -76,22 +76,22 @@ class Lifecycle:
             return move.into_production()
 
     def archive(self, reference: str, *, reason: str | None = None, actor: str | None = None) -> Version:
-        """Retire a version: from now on only its number chooses it. Raises StatusMoveError for one in quarantine."""
+        """Archive a version: then only its number or an alias chooses it; raise StatusMoveError if quarantined."""
         with moving(self._catalog, reference, check_reason(reason), actor) as move:
             if move.version.status is Status.QUARANTINED:
                 raise StatusMoveError(f"{move.version.reference} is in quarantine", "Release it first.")
             return move.to(Status.ARCHIVED)
 
     def quarantine(self, reference: str, *, reason: str, actor: str | None = None) -> Version:
-        """Stop a version from being served at all, by whatever name; needs a reason."""
+        """Stop serving a version on all replicas; needs a reason."""
         checked = check_reason(reason, required_for="A quarantine")
         with moving(self._catalog, reference, checked, actor) as move:
             return move.to(Status.QUARANTINED)
 
     def release(self, reference: str, *, reason: str, actor: str | None = None) -> Version:
-        """Make a candidate again of a version in quarantine, after its bytes were hashed anew; needs a reason.
+        """Make a quarantined version a candidate again, after hashing its bytes; needs a reason.
 
-        Raises ArtifactError, and leaves the version where it is, if they are not the registered ones.
+        Raises ArtifactError, and changes nothing, if they are not the registered ones.
         """
         checked = check_reason(reason, required_for="A release")
         name, selector = parse_explicit(reference)
@@ -108,7 +108,7 @@ class Lifecycle:
     def describe_model(
         self, name: str, description: str | None, *, reason: str | None = None, actor: str | None = None
     ) -> ModelSummary:
-        """Say what a model is for; None or a blank text takes the description away."""
+        """Set the description of a model; None or an empty text removes it."""
         check_model_name(name)
         checked = check_note(description)
         with recorded(self._catalog, check_reason(reason), actor) as session:
@@ -124,9 +124,9 @@ class Lifecycle:
         reason: str | None = None,
         actor: str | None = None,
     ) -> Version:
-        """Change the note and tags of a version, and nothing else of it; the former ones stay in the history.
+        """Change the note and tags of a version; the history keeps the former ones.
 
-        What is not given stays as it is; a blank note takes the note away, and a tag that is None that tag.
+        Omitted values stay; an empty note removes the note, and None removes a tag.
         """
         checked = check_note(note)
         with moving(self._catalog, reference, check_reason(reason), actor) as move:
@@ -141,10 +141,9 @@ class Lifecycle:
     # --- aliases -----------------------------------------------------------------------------------------
 
     def set_alias(self, reference: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> Version:
-        """Give a version a name of its own, which another version may have had until now; return the version.
+        """Set an alias to a version, also if another version had it; return the version.
 
-        Raises InvalidAliasError, AliasProtectedError, or VersionQuarantinedError for a version that nothing should lead
-        to.
+        Raises InvalidAliasError, AliasProtectedError, or VersionQuarantinedError.
         """
         check_alias(alias)
         with moving(self._catalog, reference, check_reason(reason), actor) as move:
@@ -154,7 +153,7 @@ class Lifecycle:
             return move.version
 
     def remove_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
-        """Take an alias from whatever version it names; raise AliasNotFoundError or AliasProtectedError."""
+        """Remove an alias of a model; raise AliasNotFoundError or AliasProtectedError."""
         check_model_name(name)
         with recorded(self._catalog, check_reason(reason), actor) as session:
             transitions.remove_alias(session, transitions.lock_model(session, name), check_alias(alias))
@@ -167,7 +166,7 @@ class Lifecycle:
         self._protect(name, alias, True, reason, actor)
 
     def unprotect_alias(self, name: str, alias: str, *, reason: str | None = None, actor: str | None = None) -> None:
-        """Let everybody who may move aliases move this one again; raise as `protect_alias` does."""
+        """Remove the protection of an alias; raise as `protect_alias` does."""
         self._protect(name, alias, False, reason, actor)
 
     def _protect(self, name: str, alias: str, protected: bool, reason: str | None, actor: str | None) -> None:
@@ -190,9 +189,9 @@ class Lifecycle:
     # --- the time machine --------------------------------------------------------------------------------
 
     def as_of(self, name: str, moment: datetime, *, alias: str | None = None) -> Holder | None:
-        """Return the version that was in production at a moment, or had an alias: since when, by whom, why; or None.
+        """Return the version that was in production, or had an alias, at a time: since when, by whom, why; or None.
 
-        The moment, by the database's clock, carries a time zone.
+        The time, by the database's clock, needs a time zone.
         """
         check_moment(moment)
         with self._catalog.transaction() as session:

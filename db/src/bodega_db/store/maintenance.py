@@ -39,10 +39,10 @@ class Maintenance:
             check_schema(versions.get_revision(session))
 
     def fsck(self, *, share: float = 0.0, progress: Progress | None = None) -> Report:
-        """Hold every version against its file, and every file against the versions; change nothing.
+        """Compare every version with its file, and every file with the versions; change nothing.
 
-        A share of the artifacts, from 0 for none to 1 for all, is hashed anew. Raises VolumeMismatchError for a volume
-        of another store, and CatalogUnavailableError.
+        A share of the artifacts, from 0 to 1, is hashed again. Raises VolumeMismatchError for a volume of another
+        store, and CatalogUnavailableError.
         """
         check_volume(self._catalog, self._artifacts.root)
         with self._catalog.transaction() as session:
@@ -55,8 +55,8 @@ class Maintenance:
     def quarantine_damaged(self, version: VersionSummary, damage: ArtifactError) -> bool:
         """Quarantine a version whose artifact was found damaged, if a second read, past the cache, finds that too.
 
-        Whoever serves may do so, and nothing else. Return whether it is in quarantine now by this. Raises VolumeError
-        or ArtifactMissingError where the second read fails, which is this machine's trouble and not the version's.
+        The API's role may do this. Return whether this call quarantined it. Raises VolumeError or
+        ArtifactMissingError if the second read fails, which is a fault of this machine and not of the version.
         """
         try:
             self._artifacts.verify(version.digest, version.size_bytes, past_cache=True)
@@ -69,7 +69,7 @@ class Maintenance:
         return False
 
     def find_unknown(self) -> Unknown:
-        """Return by model the numbers behind the catalog's last ones that the volume has: the catalog has lost them."""
+        """Return by model the numbers on the volume after the catalog's last ones: the catalog has lost them."""
         return find_later(self._catalog.transaction, self._manifests)
 
     def write_manifests(self) -> list[str]:
@@ -96,10 +96,10 @@ class Maintenance:
         force: bool = False,
         progress: Progress | None = None,
     ) -> Plan:
-        """Move artifacts that no version names into the trash, and remove what has lain there for longer than a grace.
+        """Move artifacts that no version names to the trash, and delete those that were there longer than the grace.
 
-        Unless `apply` is given, nothing is changed and the plan is returned. Raises VolumeMismatchError for a volume
-        that is empty or of another store, and CollectionRefusedError where more than a tenth would go without `force`.
+        Without `apply` nothing is changed and the plan is returned. Raises VolumeMismatchError for a volume that is
+        empty or of another store, and CollectionRefusedError if more than a tenth would go without `force`.
         """
         self._check_schema()
         check_volume(self._catalog, self._artifacts.root)
@@ -112,11 +112,11 @@ class Maintenance:
         return plan
 
     def rebuild(self, *, apply: bool = False, actor: str | None = None, progress: Progress | None = None) -> Lost:
-        """Restore the versions that the volume has manifests of and the catalog has forgotten, as archived ones.
+        """Restore versions that have a manifest on the volume and are missing in the catalog, as archived ones.
 
-        Unless `apply` is given, nothing is changed and what was found is returned. It takes the owner of the tables.
-        Numbers that were given out are not given out again, also where their version cannot be restored.
-        Raises VolumeMismatchError for a volume that is empty, or of another store than a catalog that has models.
+        Without `apply` nothing is changed and the findings are returned. It needs the owner of the tables. Used
+        numbers are not used again, also if their version cannot be restored. Raises VolumeMismatchError for a volume
+        that is empty, or of another store than a catalog that has models.
         """
         self._check_schema()
         rebuild = Rebuild(self._catalog.transaction, self._artifacts, self._manifests)

@@ -18,7 +18,7 @@ BATCH = 500  # versions in one transaction: who moves others of the model waits 
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """Which versions of a model stay: the newest ones, and whatever somebody may still want to serve."""
+    """Which versions of a model stay: the newest, and those that may still be served."""
 
     keep: int
     candidates: bool = False
@@ -36,10 +36,10 @@ class Retention:
         self._catalog = catalog
 
     def delete(self, reference: str, *, reason: str, actor: str | None = None) -> None:
-        """Take an archived or quarantined version out of the catalog for good; needs a reason.
+        """Delete an archived or quarantined version from the catalog; needs a reason.
 
-        Its history stays, its number is not used again, and its file lies on the volume as before. Raises
-        StatusMoveError for a version that is not retired, and VersionInUseError for one that an alias names.
+        Its history and its file stay, and its number is not used again. Raises StatusMoveError for a candidate or a
+        version in production, and VersionInUseError for a version with an alias.
         """
         checked = check_reason(reason, required_for="A deletion")
         with moving(self._catalog, reference, checked, actor) as move:
@@ -56,10 +56,10 @@ class Retention:
         reason: str | None = None,
         actor: str | None = None,
     ) -> list[VersionSummary]:
-        """Delete the archived versions of a model except its newest `keep`, and return what left, newest first.
+        """Delete the archived versions of a model except the newest `keep`; return the deleted ones, newest first.
 
-        With `candidates`, those that were never retired leave too. What an alias names stays, and so does the version
-        that a rollback would lead to. A dry run changes nothing. Raises RetentionError for fewer than one to keep.
+        With `candidates` also candidates. Versions with an alias stay, and so does the version that a rollback would
+        return to. A dry run deletes nothing. Raises RetentionError if `keep` is below 1.
         """
         check_model_name(name)
         rule = _check_retention(keep, candidates)
@@ -99,7 +99,9 @@ def _check_retired(move: Move) -> None:
 
 def _check_retention(keep: int, candidates: bool) -> RetentionRule:
     if isinstance(keep, bool) or not isinstance(keep, int) or not 1 <= keep <= LARGEST_NUMBER:
-        raise RetentionError(f"A model keeps 1 to {LARGEST_NUMBER} of its versions", "Give a whole number, as in 10.")
+        raise RetentionError(
+            f"The number of versions to keep must be 1 to {LARGEST_NUMBER}", "Give a whole number, such as 10."
+        )
     return RetentionRule(keep, candidates)
 
 

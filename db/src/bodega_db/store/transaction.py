@@ -1,4 +1,4 @@
-"""What every change of a registered version rests on: who and why on record, and a model that nobody else moves."""
+"""The base of every change of a registered version: actor and reason are recorded, and the model is locked."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from bodega_db.reference import Default, Selector, parse_reference
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A version whose model nobody else moves now, and the number of the one in production."""
+    """A version of a locked model, and the number of the one in production."""
 
     session: Session
     model_id: int

@@ -40,7 +40,7 @@ class Transfer:
     ) -> list[Version]:
         """Write versions into one file, each after its bytes were verified, and return them.
 
-        'penguins@3' or 'penguins@stable' names one version, 'penguins' all of a model that are not in quarantine.
+        'penguins@3' or 'penguins@stable' names one version, 'penguins' all versions that are not quarantined.
         Raises VersionQuarantinedError for one that is named, ArtifactError, BundleError or VolumeError; the file is
         there whole or not at all.
         """
@@ -67,10 +67,10 @@ class Transfer:
     def import_bundle(self, source: Path, *, name: str | None = None, actor: str | None = None) -> list[Version]:
         """Register the versions of a bundle that another store exported, and return them in the bundle's order.
 
-        Each passes what every registration passes, becomes a candidate with the next number of the model of its name
-        (or of `name`), and says in its lineage where it comes from. One that was imported before is returned as it is,
-        so an import that was interrupted is finished by the same call. Raises BundleError for a file that is damaged or
-        no bundle, and RegistrationError with its kin for a version that cannot be registered here.
+        Each passes the checks of a registration, becomes a candidate with the next number of its model (or of
+        `name`), and names its origin in its lineage. A version is imported once, so the same call finishes an
+        interrupted import. Raises BundleError for a damaged file, and RegistrationError for a version that cannot be
+        registered here.
         """
         if name is not None:
             check_model_name(name)

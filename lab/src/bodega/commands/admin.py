@@ -1,4 +1,4 @@
-"""Commands that take an administrator where the catalog has roles: delete, prune, protect an alias."""
+"""Commands that need an administrator if the catalog has roles: delete, prune, protect an alias."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def delete(reference: Reference, reason: NeededReason) -> None:
-    """Take an archived or quarantined version out of the catalog for good."""
+    """Delete an archived or quarantined version from the catalog."""
     with opened_store() as (store, _):
         store.delete(reference, reason=reason)
     typer.echo(f"{reference} is deleted; its history stays")
@@ -28,13 +28,13 @@ def delete(reference: Reference, reason: NeededReason) -> None:
 
 def prune(
     name: Name,
-    keep: Annotated[int, typer.Option("--keep", min=1, help="So many of the newest versions stay.")],
-    candidates: Annotated[bool, typer.Option("--candidates", help="Candidates leave too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell which would leave.")] = False,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest versions stay.")],
+    candidates: Annotated[bool, typer.Option("--candidates", help="Also delete candidates.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the versions, delete nothing.")] = False,
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old archived versions; what an alias names or a rollback leads to stays."""
+    """Delete old archived versions; those with an alias, or that a rollback returns to, stay."""
     with opened_store() as (store, _):
         gone = store.prune(name, keep=keep, candidates=candidates, dry_run=dry_run, reason=reason)
     if as_json:
@@ -60,7 +60,7 @@ def protect_alias(name: Name, alias: Alias, reason: Reason = None) -> None:
 
 
 def unprotect_alias(name: Name, alias: Alias, reason: Reason = None) -> None:
-    """Let everybody who may move aliases move this one again."""
+    """Remove the protection of an alias."""
     with opened_store() as (store, _):
         store.unprotect_alias(name, alias, reason=reason)
     typer.echo(f"{name}@{alias} is no longer protected")

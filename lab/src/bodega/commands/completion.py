@@ -1,4 +1,4 @@
-"""The command that teaches a shell to complete the others."""
+"""The command that sets up shell completion."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 
 class Shell(StrEnum):
-    """The shells that can be taught."""
+    """The supported shells."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -19,8 +19,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(completion)
 
 
-def completion(shell: Annotated[Shell, typer.Argument(help="Whose script it is.")]) -> None:
-    """Print the script with which a shell completes commands, options and names; docs/command.md says where to."""
+def completion(shell: Annotated[Shell, typer.Argument(help="The shell.")]) -> None:
+    """Print the completion script of a shell; docs/command.md says where to put it."""
     from bodega.completion.scripts import SCRIPTS
 
     typer.echo(SCRIPTS[shell])

@@ -1,4 +1,4 @@
-"""The commands that check a store, or single versions: what stands well, what does not, and what to do next."""
+"""The commands that check a store or single versions, and say what to do."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check settings, database, rights, volume, clock and libraries; status 1 when something is at fault."""
+    """Check settings, database, rights, volume, clock and libraries; status 1 if there is a fault."""
     from bodega_db.doctor.findings import State
     from bodega_db.doctor.run import examine
 
@@ -51,7 +51,7 @@ def verify(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Hash artifacts anew; status 1 if one is not what was registered, 4 if one could not be read, 5 if both."""
+    """Hash artifacts again; status 1 if one is not the registered one, 4 if one could not be read, 5 if both."""
     with opened_store() as (store, _):
         store.check_volume()
         versions = [store.find(reference) for reference in references]

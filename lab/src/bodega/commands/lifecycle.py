@@ -1,4 +1,4 @@
-"""Commands that move versions: promote, roll back, archive, quarantine, release, aliases; and who was where when."""
+"""Commands that change a version's status and aliases, and show which version was in production when."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +15,8 @@ Reference = Annotated[
 ]
 Name = Annotated[str, typer.Argument(help="The model's name.", autocompletion=complete_model)]
 Alias = Annotated[str, typer.Argument(help="The alias, as in stable.", autocompletion=complete_alias)]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
-NeededReason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the history. Needed.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="The reason, kept in the history.")]
+NeededReason = Annotated[str, typer.Option("--reason", help="The reason, kept in the history. Required.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,9 +31,7 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     reference: Reference,
     reason: Reason = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Although present callers could not call it; needs --reason.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote although it breaks callers; needs --reason.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put a version into production; the former one is archived."""
@@ -43,29 +41,29 @@ def promote(
 
 def rollback(
     name: Name,
-    to: Annotated[int | None, typer.Option("--to", help="The number of the version, if not the one before.")] = None,
+    to: Annotated[int | None, typer.Option("--to", help="The number of the version; default: the one before.")] = None,
     reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put back the version that was in production before."""
+    """Return to the version that was in production before."""
     with opened_store() as (store, _):
         _tell(store.rollback(name, to=to, reason=reason), as_json)
 
 
 def archive(reference: Reference, reason: Reason = None, as_json: AsJson = False) -> None:
-    """Retire a version: from now on only its number chooses it."""
+    """Archive a version: then only its number or an alias chooses it."""
     with opened_store() as (store, _):
         _tell(store.archive(reference, reason=reason), as_json)
 
 
 def quarantine(reference: Reference, reason: NeededReason, as_json: AsJson = False) -> None:
-    """Stop a version from being served at all."""
+    """Stop serving a version on all replicas."""
     with opened_store() as (store, _):
         _tell(store.quarantine(reference, reason=reason), as_json)
 
 
 def release(reference: Reference, reason: NeededReason, as_json: AsJson = False) -> None:
-    """Make a candidate again of a version in quarantine, after a check of its bytes."""
+    """Make a quarantined version a candidate again, after hashing its bytes."""
     with opened_store() as (store, _):
         _tell(store.release(reference, reason=reason), as_json)
 
@@ -75,9 +73,9 @@ def describe(
         str, typer.Argument(help="A version, as in penguins@3, or a model's name.", autocompletion=complete_reference)
     ],
     description: Annotated[str | None, typer.Option("--description", help="What the model is for.")] = None,
-    note: Annotated[str | None, typer.Option("--note", help="The version's note; '' takes it away.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; may be given again.")] = None,
-    untag: Annotated[list[str] | None, typer.Option("--untag", help="NAME of a tag to take away.")] = None,
+    note: Annotated[str | None, typer.Option("--note", help="The version's note; '' removes it.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="NAME=VALUE; repeatable.")] = None,
+    untag: Annotated[list[str] | None, typer.Option("--untag", help="NAME of a tag to remove.")] = None,
     reason: Reason = None,
 ) -> None:
     """Change the note and tags of a version, or the description of a model."""
@@ -90,7 +88,7 @@ def describe(
 
 
 def set_alias(reference: Reference, alias: Alias, reason: Reason = None, as_json: AsJson = False) -> None:
-    """Give a version a name of its own, as in `bodega set-alias penguins@3 stable`."""
+    """Set an alias to a version, as in `bodega set-alias penguins@3 stable`."""
     with opened_store() as (store, _):
         version = store.set_alias(reference, alias, reason=reason)
     if as_json:
@@ -100,7 +98,7 @@ def set_alias(reference: Reference, alias: Alias, reason: Reason = None, as_json
 
 
 def remove_alias(name: Name, alias: Alias, reason: Reason = None) -> None:
-    """Take an alias away."""
+    """Remove an alias."""
     with opened_store() as (store, _):
         store.remove_alias(name, alias, reason=reason)
     typer.echo(f"{name}@{alias} is no more")
@@ -119,13 +117,13 @@ def aliases(name: Name, as_json: AsJson = False) -> None:
 
 def as_of(
     name: Name,
-    moment: Annotated[str, typer.Argument(help="A moment with its time zone, as in '2026-11-24 10:00+01:00'.")],
+    moment: Annotated[str, typer.Argument(help="A time with its time zone, as in '2026-11-24 10:00+01:00'.")],
     alias: Annotated[
-        str | None, typer.Option("--alias", help="Which version had this alias.", autocompletion=complete_alias)
+        str | None, typer.Option("--alias", help="Find the version with this alias.", autocompletion=complete_alias)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell which version was in production at a moment, since when, who put it there, and why."""
+    """Print which version was in production at a time, since when, who promoted it, and why."""
     from bodega.display.as_json import timestamp
     from bodega.verbs.lifecycle import read_moment
 

@@ -1,4 +1,4 @@
-"""The commands that keep a store in order: check all of it, collect garbage, restore what the catalog has lost."""
+"""The commands that keep a store in order: check it, collect garbage, restore lost catalog entries."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COULD_NOT_CHECK = 4
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Apply the changes; without it nothing changes.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,9 +33,7 @@ def fsck(
     read_data_subset: Annotated[
         str | None, typer.Option("--read-data-subset", metavar="SHARE", help="Hash a sample of them, as in 5%.")
     ] = None,
-    write_manifests: Annotated[
-        bool, typer.Option("--write-manifests", help="Write the manifests that versions lack.")
-    ] = False,
+    write_manifests: Annotated[bool, typer.Option("--write-manifests", help="Write missing manifests.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the whole store; status 1: corrupt, 2: cannot be loaded here, 4: could not check, 8: orphans, or a sum."""
@@ -55,10 +53,10 @@ def gc(
         str, typer.Option("--grace", help="How long the trash keeps an artifact, as in 12h or 30d.")
     ] = "7d",
     apply: Apply = False,
-    force: Annotated[bool, typer.Option("--force", help="Also if more than a tenth of all artifacts goes.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also remove more than a tenth of all artifacts.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show which artifacts no version names; with --apply move them into the trash, and empty that after a grace."""
+    """List artifacts that no version names; with --apply move them to the trash, and empty it after a grace."""
     with opened_store() as (store, _), shown_progress() as progress:
         plan = store.gc(grace=_period(grace), apply=apply, force=force, progress=progress)
     if as_json:
@@ -68,7 +66,7 @@ def gc(
 
 
 def rebuild(apply: Apply = False, as_json: AsJson = False) -> None:
-    """Show which versions the volume knows and the catalog has lost; with --apply restore them, archived."""
+    """List versions on the volume that the catalog has lost; with --apply restore them, archived."""
     with opened_store() as (store, _), shown_progress() as progress:
         lost = store.rebuild(apply=apply, progress=progress)
     if as_json:

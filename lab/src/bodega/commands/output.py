@@ -1,4 +1,4 @@
-"""Commands that look into the catalog: models, versions, one version, two compared; for people and as JSON."""
+"""Commands that read the catalog: models, versions, one version, two compared; as tables and as JSON."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bodega_db.settings import Settings
     from bodega_db.store import ModelStore
 
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, under the names that the API's answers use.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with the names of the API.")]
 
 NEWEST = "-created"
 NONE_FOUND = "No version is like that."
@@ -50,17 +50,19 @@ def models(as_json: AsJson = False) -> None:
 def versions(
     name: Annotated[
         str | None,
-        typer.Argument(help="The model's name; without one, versions of all.", autocompletion=complete_model),
+        typer.Argument(help="The model's name; default: all models.", autocompletion=complete_model),
     ] = None,
     filter: Annotated[
         str | None, typer.Option("--filter", help="As in 'status=production and metrics.f1>=0.9'")
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Words in the name, the note or the tags.")] = None,
     order: Annotated[
-        str, typer.Option("--order", help="created, version or metrics.NAME; '-' downwards.")
+        str, typer.Option("--order", help="created, version or metrics.NAME; '-' for largest first.")
     ] = "-created",
-    fields: Annotated[str | None, typer.Option("--fields", help="Only these, as in version,status,metrics.f1.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="No more than so many.")] = None,
+    fields: Annotated[
+        str | None, typer.Option("--fields", help="Fields to show, as in version,status,metrics.f1.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The largest number of versions.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the versions of a model, newest first, or those that a search finds."""
@@ -104,7 +106,7 @@ def resolve(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Tell which version serves for a reference, and why."""
+    """Print which version serves for a reference, and why."""
     with opened_store() as (store, _):
         resolution = store.resolve(reference)
     version = resolution.version
@@ -118,7 +120,7 @@ def history(
     name: Annotated[str, typer.Argument(help="The model's name.", autocompletion=complete_model)],
     as_json: AsJson = False,
 ) -> None:
-    """Tell what happened to a model, newest first: when, what, who and why."""
+    """Print the history of a model, newest first: when, what, who and why."""
     from bodega.display.as_json import event_answer
 
     with opened_store() as (store, _):
@@ -148,12 +150,13 @@ def show(
     reference: Annotated[
         str,
         typer.Argument(
-            help="A version, as in penguins@3, or penguins for the one that serves.", autocompletion=complete_reference
+            help="A version, as in penguins@3, or a model for the version that serves.",
+            autocompletion=complete_reference,
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show everything that is known about a version."""
+    """Show all facts about a version."""
     from bodega.display.as_json import version_detail
     from bodega.display.receipts import Receipt
 
@@ -170,11 +173,11 @@ def diff(
         str, typer.Argument(help="A version, as in penguins@production.", autocompletion=complete_reference)
     ],
     after: Annotated[
-        str, typer.Argument(help="Another one, as in penguins@latest.", autocompletion=complete_reference)
+        str, typer.Argument(help="Another version, as in penguins@latest.", autocompletion=complete_reference)
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Compare two versions, and tell whether callers of the first can call the second."""
+    """Compare two versions, and say whether the second breaks callers of the first."""
     from bodega.display.comparisons import Comparison
 
     with opened_store() as (store, _):

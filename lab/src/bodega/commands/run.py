@@ -27,10 +27,8 @@ def add_to(app: typer.Typer) -> None:
 def up(
     api_port: Annotated[int | None, PORT] = None,
     lab_port: Annotated[int | None, PORT] = None,
-    no_lab: Annotated[bool, typer.Option("--no-lab", help="Leave JupyterLab out.")] = False,
-    docker: Annotated[
-        bool, typer.Option("--docker", help="Run the containers of compose.yaml, and leave them.")
-    ] = False,
+    no_lab: Annotated[bool, typer.Option("--no-lab", help="Without JupyterLab.")] = False,
+    docker: Annotated[bool, typer.Option("--docker", help="Start the containers of compose.yaml and exit.")] = False,
 ) -> None:
     """Run Postgres, API and JupyterLab until Ctrl-C, or in containers; on 8000 and 8888 unless told otherwise."""
     if docker:
@@ -66,11 +64,9 @@ def up_in_containers(api_port: int | None, lab_port: int | None, *, lab: bool) -
 
 def migrate(
     down_to: Annotated[
-        str | None, typer.Option("--down-to", metavar="REVISION", help="Take migrations back, for an older program.")
+        str | None, typer.Option("--down-to", metavar="REVISION", help="Undo migrations, for an older program.")
     ] = None,
-    lose: Annotated[
-        bool, typer.Option("--lose", help="With --down-to, also where something is lost for good.")
-    ] = False,
+    lose: Annotated[bool, typer.Option("--lose", help="With --down-to: also if data is lost for good.")] = False,
 ) -> None:
     """Bring the database to this program's schema, or take it back to that of an older one."""
     from bodega_db.catalog.migrate import downgrade, upgrade
@@ -104,7 +100,7 @@ def apply_roles() -> None:
 
 def run_tests(
     context: typer.Context,
-    all_tests: Annotated[bool, typer.Option("--all", help="Run the slow sweeps too: an hour or more.")] = False,
+    all_tests: Annotated[bool, typer.Option("--all", help="Also run the slow sweeps: an hour or more.")] = False,
 ) -> None:
     """Run the tests of the checkout; arguments go to pytest."""
     home = find_home()

@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     api_port: Port = API_PORT,
     lab_port: Port = LAB_PORT,
-    end: Annotated[bool, typer.Option("--exit", help="End when everything was shown.")] = False,
+    end: Annotated[bool, typer.Option("--exit", help="Stop at the end.")] = False,
 ) -> None:
     """Start everything, run the first notebook, ask the API."""
     from rich.console import Console

@@ -25,7 +25,7 @@ def export(
         typer.Argument(help="Versions, as in penguins@3, or models as in penguins.", autocompletion=complete_reference),
     ],
     to: Annotated[Path, typer.Option("--to", help="The file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write versions into one file that another store can import."""

@@ -1,4 +1,4 @@
-"""A bar for what takes long, on a terminal's standard error; nothing where nobody looks."""
+"""A progress bar on a terminal's standard error; without a terminal nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

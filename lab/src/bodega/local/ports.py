@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1, and waiting until somebody answers there."""
+"""Ports of 127.0.0.1, and waiting until a server listens there."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ def find_port(preferred: int) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port."""
+    """Tell whether a port is free."""
     with socket.socket() as probe:
         # What a server of a moment ago left behind (TIME_WAIT) is no obstacle to the next one.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

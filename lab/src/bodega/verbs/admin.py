@@ -1,4 +1,4 @@
-"""The verbs of a notebook that take an administrator where the catalog has roles: delete, prune, protect an alias."""
+"""The verbs of a notebook that need an administrator if the catalog has roles: delete, prune, protect an alias."""
 
 import pandas as pd
 
@@ -7,10 +7,10 @@ from bodega.verbs.connection import current
 
 
 def delete(reference: str, *, reason: str) -> None:
-    """Take an archived or quarantined version out of the catalog for good; needs a reason.
+    """Delete an archived or quarantined version from the catalog; needs a reason.
 
-    Its history stays, its number is not used again, and its file lies on the volume as before. Raises StatusMoveError
-    for a version that is not retired, and VersionInUseError for one that an alias names.
+    Its history and its file stay, and its number is not used again. Raises StatusMoveError for a candidate or a
+    version in production, and VersionInUseError for a version with an alias.
     """
     current().store.delete(reference, reason=reason)
 
@@ -18,10 +18,10 @@ def delete(reference: str, *, reason: str) -> None:
 def prune(
     name: str, *, keep: int, candidates: bool = False, dry_run: bool = False, reason: str | None = None
 ) -> pd.DataFrame:
-    """Delete the archived versions of a model except its newest `keep`, and return what left, newest first.
+    """Delete the archived versions of a model except the newest `keep`; return the deleted ones, newest first.
 
-    With `candidates`, those that were never retired leave too. What an alias names stays, and so does the version that
-    a rollback would lead to. A dry run only tells which would leave. Raises RetentionError.
+    With `candidates` also candidates. Versions with an alias stay, and so does the version that a rollback would return
+    to. A dry run deletes nothing. Raises RetentionError if `keep` is below 1.
     """
     store = current().store
     gone = store.prune(name, keep=keep, candidates=candidates, dry_run=dry_run, reason=reason)
@@ -34,5 +34,5 @@ def protect_alias(name: str, alias: str, *, reason: str | None = None) -> None:
 
 
 def unprotect_alias(name: str, alias: str, *, reason: str | None = None) -> None:
-    """Let everybody who may move aliases move this one again; raise AliasNotFoundError or NotPermittedError."""
+    """Remove the protection of an alias; raise AliasNotFoundError or NotPermittedError."""
     current().store.unprotect_alias(name, alias, reason=reason)

@@ -46,8 +46,8 @@ _lock: threading.RLock = globals().get("_lock") or threading.RLock()
 def connect(url: str | None = None, models: str | Path | None = None, **settings: Any) -> Connection:
     """Connect this notebook to a catalog and its volume, in place of an earlier connection.
 
-    Without a url the catalog is found: BODEGA_DATABASE_URL, else the one of this checkout. Further settings are
-    those of `bodega_db.settings.Settings`, as in `formats={"skops", "joblib"}`.
+    Without a url it uses BODEGA_DATABASE_URL, or else the catalog of this checkout. Other keywords are the settings of
+    `bodega_db.settings.Settings`, such as `formats={"skops", "joblib"}`.
     Raises SettingsError, CatalogUnavailableError or CatalogNotMigratedError.
     """
     chosen = settings | {

@@ -15,32 +15,32 @@ from bodega.verbs.connection import current
 def promote(reference: str, *, reason: str | None = None, force: bool = False) -> Receipt:
     """Put a version into production, archive the former one, and return the version.
 
-    Raises IncompatibleSignatureError where callers of the former one could not call this one; `force=True` with a
-    reason does it all the same.
+    Raises IncompatibleSignatureError if it would break callers of the former one; `force=True` with a reason promotes
+    it anyway.
     """
     return _receipt(current().store.promote(reference, reason=reason, force=force))
 
 
 def rollback(name: str, *, to: int | None = None, reason: str | None = None) -> Receipt:
-    """Put back the version that was in production before, or the numbered one that was, and return it.
+    """Return to the version that was in production before, or to the given number.
 
-    One rollback after the other goes further back; versions in quarantine are passed over.
+    Repeated rollbacks go further back and skip quarantined versions.
     """
     return _receipt(current().store.rollback(name, to=to, reason=reason))
 
 
 def archive(reference: str, *, reason: str | None = None) -> Receipt:
-    """Retire a version: from now on only its number chooses it."""
+    """Archive a version: then only its number or an alias chooses it."""
     return _receipt(current().store.archive(reference, reason=reason))
 
 
 def quarantine(reference: str, *, reason: str) -> Receipt:
-    """Stop a version from being served at all, by whatever name; needs a reason."""
+    """Stop serving a version on all replicas; needs a reason."""
     return _receipt(current().store.quarantine(reference, reason=reason))
 
 
 def release(reference: str, *, reason: str) -> Receipt:
-    """Make a candidate again of a version in quarantine, after its bytes were hashed anew; needs a reason."""
+    """Make a quarantined version a candidate again, after hashing its bytes; needs a reason."""
     return _receipt(current().store.release(reference, reason=reason))
 
 
@@ -54,7 +54,7 @@ def describe(
 ) -> None:
     """Change the note and tags of a version, or, with its name alone, the description of a model.
 
-    What is not given stays; a blank text takes a note or description away, and a tag that is None that tag.
+    Omitted values stay; an empty text removes a note or description, and None removes a tag.
     """
     describe_in(current().store, reference, description, note, tags, reason)
 
@@ -81,12 +81,12 @@ def describe_in(
 
 
 def set_alias(reference: str, alias: str, *, reason: str | None = None) -> Receipt:
-    """Give a version a name of its own, as in set_alias('penguins@3', 'stable'), and return the version."""
+    """Set an alias to a version, as in set_alias('penguins@3', 'stable'), and return the version."""
     return _receipt(current().store.set_alias(reference, alias, reason=reason))
 
 
 def remove_alias(name: str, alias: str, *, reason: str | None = None) -> None:
-    """Take an alias of a model away; raise AliasNotFoundError."""
+    """Remove an alias of a model; raise AliasNotFoundError."""
     current().store.remove_alias(name, alias, reason=reason)
 
 
@@ -96,9 +96,9 @@ def aliases(name: str) -> dict[str, int]:
 
 
 def as_of(name: str, moment: str | datetime, *, alias: str | None = None) -> Holder | None:
-    """Return which version was in production at a moment, or had an alias: since when, by whom and why; or None.
+    """Return which version was in production, or had an alias, at a time: since when, by whom and why; or None.
 
-    The moment has a time zone, as in '2026-11-24 10:00+01:00' or '2026-11-24T09:00Z'.
+    The time needs a time zone, as in '2026-11-24 10:00+01:00' or '2026-11-24T09:00Z'.
     """
     return current().store.as_of(name, read_moment(moment), alias=alias)
 
@@ -108,9 +108,9 @@ def read_moment(moment: str | datetime) -> datetime:
     try:
         read = pd.Timestamp(moment)
     except (ValueError, TypeError, OverflowError) as exc:
-        raise InvalidMetadataError("That is not a moment", "Write one as in '2026-11-24 10:00+01:00'.") from exc
+        raise InvalidMetadataError("Not a date and time", "Write one such as '2026-11-24 10:00+01:00'.") from exc
     if pd.isna(read):
-        raise InvalidMetadataError("That is not a moment", "Write one as in '2026-11-24 10:00+01:00'.")
+        raise InvalidMetadataError("Not a date and time", "Write one such as '2026-11-24 10:00+01:00'.")
     return read.to_pydatetime(warn=False)
 
 

@@ -34,12 +34,12 @@ def register(
 ) -> Receipt:
     """Register a fitted model as the next version of a name, and return that version.
 
-    `example` is rows as you would call `predict` with; up to 20 of them are kept with the answers, and every load
-    must reproduce those. `params` are the estimator's own unless given. Of `data`, the training data, only a
-    fingerprint is kept. `outputs` names those that callers may rely on beside the default one, as in
-    ["predict_proba"]; the others are answered too. The same `idempotency_key` registers the same model once.
-    A warning says where an answer depends on the other rows that are asked with it.
-    Raises RegistrationError and its kin when the model could not be served, before anything is visible to anybody.
+    `example` is what you would pass to `predict`: a DataFrame, an array of shape (rows, columns) or a list of texts.
+    Up to 20 of its rows are stored with their predictions, and every load must repeat these. `metrics` are single
+    finite numbers; `params` default to those of the estimator; of `data`, the training data, only a fingerprint is
+    stored. `outputs` promises outputs to callers besides the default one, as in ["predict_proba"]. The same
+    `idempotency_key` registers the same model once. Warns if predictions depend on the other rows of a request.
+    Raises RegistrationError or a subclass, before the version is visible, if the model could not be served.
     """
     connection = current()
     lineage = capture_lineage()
@@ -64,13 +64,13 @@ def register(
 
 
 def get(reference: str) -> Receipt:
-    """Return a version: 'penguins', 'penguins@3', 'penguins@best:accuracy'; raise VersionNotFoundError and its kin."""
+    """Return a version: 'penguins', 'penguins@3', 'penguins@best:accuracy'; raise VersionNotFoundError."""
     connection = current()
     return Receipt.of(connection.store.find(_checked(reference)), connection.settings)
 
 
 def load(reference: str | Version) -> Any:
-    """Return the model of a version, from bytes that were verified, after it reproduced its golden predictions.
+    """Return the model of a version from verified bytes, after it repeated its golden predictions.
 
     Raises VersionQuarantinedError, ArtifactError or LoadError with the reason.
     """
@@ -94,9 +94,9 @@ def versions(
 ) -> pd.DataFrame:
     """Return the versions of a model, or of all models, newest first, with a column for each metric.
 
-    A `filter` as in "status=production and metrics.f1>=0.9" keeps those that fulfil it, a `text` those with its words
-    in name, note or tags; `order` is created, version or metrics.NAME, with a '-' before it for the largest first.
-    Raises InvalidFilterError with the place in the filter, or InvalidSearchError.
+    `filter` selects versions, as in "status=production and metrics.f1>=0.9"; `text` selects those with its words in
+    name, note or tags; `order` is created, version or metrics.NAME, with a '-' before it for the largest first.
+    Raises InvalidFilterError with the position in the filter, or InvalidSearchError.
     """
     found = current().store.versions(name, filter=filter, text=text, order=order, limit=limit)
     return frames.versions_frame(found)
@@ -108,7 +108,7 @@ def resolve(reference: str) -> Resolution:
 
 
 def history(name: str) -> pd.DataFrame:
-    """Return what happened to a model, newest first: when, what, who and why."""
+    """Return the history of a model, newest first: when, what, who and why."""
     return frames.history_frame(current().store.history(name))
 
 

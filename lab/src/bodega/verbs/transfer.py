@@ -14,7 +14,7 @@ from bodega.verbs.connection import current
 def export(references: str | Iterable[str], target: str | Path, *, overwrite: bool = False) -> pd.DataFrame:
     """Write versions into one file that another store can import, and return them.
 
-    'penguins@3' or 'penguins@stable' names one version, 'penguins' all of a model that are not in quarantine. Their
+    'penguins@3' or 'penguins@stable' names one version, 'penguins' all versions that are not quarantined. Their
     bytes are verified first. Raises VersionQuarantinedError, ArtifactError, BundleError or VolumeError.
     """
     named = [references] if isinstance(references, str) else references
@@ -24,9 +24,9 @@ def export(references: str | Iterable[str], target: str | Path, *, overwrite: bo
 def import_bundle(source: str | Path, *, name: str | None = None) -> pd.DataFrame:
     """Register the versions in a file that another store exported, and return them with their numbers here.
 
-    Each passes what every registration passes, and becomes a candidate of the model of its name, or of `name`. What was
-    imported before is not imported again. A warning names those whose answers depend on the other rows that are asked
-    with them. Raises BundleError, or RegistrationError and its kin with the reason.
+    Each passes the checks of a registration and becomes a candidate of its model, or of the model `name`. A version is
+    imported once. Warns of versions whose predictions depend on the other rows of a request. Raises BundleError or
+    RegistrationError.
     """
     versions = current().store.import_bundle(Path(source), name=name)
     for said in filter(None, map(warning_of, versions)):

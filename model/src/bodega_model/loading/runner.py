@@ -1,4 +1,4 @@
-"""A loaded version that answers: what stands between the store and whoever predicts.
+"""A loaded version that predicts: the layer between the store and its callers.
 
 A runner keeps to plain columns in and plain rows out, so that a model can move into a process of its own.
 """

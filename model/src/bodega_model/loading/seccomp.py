@@ -108,7 +108,7 @@ def _address_space() -> int:
 
 
 def refuse_the_world() -> bool:
-    """Have the kernel refuse this process what loading a model does not need; tell whether it does."""
+    """Make the kernel refuse system calls that loading a model does not need; return whether that worked."""
     if sys.platform != "linux" or platform.machine() not in MACHINES:
         return False
     program = _filter(*MACHINES[platform.machine()])

@@ -83,7 +83,7 @@ def _plan_hard(model: VotingClassifier) -> Methods:
 
 @predictor(StackingClassifier, StackingRegressor)
 def plan_stacking(model: Any) -> Methods:
-    """Have the last model answer for what the others answer."""
+    """Let the last model predict from the predictions of the others."""
     if isinstance(getattr(model, "_label_encoder", None), list):
         return ask_itself_all(model)  # several targets
     transform = _stack(model)

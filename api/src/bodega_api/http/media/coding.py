@@ -28,7 +28,7 @@ async def unpacked(chunks: AsyncIterable[bytes], coding: str, limit: int) -> Asy
             yield chunk
         return
     if len(names) > 1 or names[0] not in WINDOWS:
-        raise ContentCodingError("The body is packed in a way that is not read here")
+        raise ContentCodingError("The body has an unsupported Content-Encoding")
     body = _Packed(WINDOWS[names[0]])
     taken = given = 0
     async for chunk in chunks:

@@ -29,10 +29,10 @@ def body_medium(content_type: str | None) -> Medium:
         medium = Medium(media_type)
     except ValueError:
         known = ", ".join(Medium)
-        raise MediaTypeError("The body is said to be of a kind that is not read here", f"Known are: {known}.") from None
+        raise MediaTypeError("The body has an unsupported Content-Type", f"Supported: {known}.") from None
     charset = dict(part.partition("=")[::2] for part in parameters).get("charset", "utf-8").strip('"')
     if medium is Medium.CSV and charset not in ("utf-8", "utf8", "us-ascii"):
-        raise MediaTypeError("The CSV is said to be in another encoding than UTF-8", "Send it as UTF-8.")
+        raise MediaTypeError("The CSV has another charset than UTF-8", "Send it as UTF-8.")
     return medium
 
 
