@@ -16,6 +16,8 @@ import pytest
 from containers import Deployment, wait_until
 from lab_work import ROW, register_quickly, run_notebook
 
+pytestmark = pytest.mark.sweep
+
 
 def predict(client: httpx2.Client, **query: Any) -> httpx2.Response:
     """Ask for one penguin."""

@@ -12,6 +12,8 @@ import pytest
 from containers import Deployment, deployed, run_bodega
 from lab_work import run_notebook
 
+pytestmark = pytest.mark.sweep
+
 FOREIGN = '{"store": "3f0d3c7e-2f6b-4f0e-8f0e-0d7c2a1b9e55", "created_at": "2026-01-01T00:00:00+00:00"}\n'
 
 

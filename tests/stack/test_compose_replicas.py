@@ -12,6 +12,8 @@ import pytest
 from containers import Deployment, deployed, wait_until
 from lab_work import ROW, register_quickly, run_notebook
 
+pytestmark = pytest.mark.sweep
+
 COPIES = 3
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from containers import Deployment, compose_environment, deployed, wait_until
 
+pytestmark = pytest.mark.sweep
+
 
 @pytest.fixture(scope="module")
 def watched(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:

@@ -17,6 +17,7 @@ INNERMOST = (
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_no_change_of_the_innermost_checks_goes_unnoticed(capsys: pytest.CaptureFixture[str]) -> None:
     """Of kind, size, hash, format and marker."""
     command = [sys.executable, ROOT / "tools" / "mutate.py", *INNERMOST]
