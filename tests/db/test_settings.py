@@ -20,7 +20,7 @@ def test_a_list_that_is_no_json_is_a_setting_that_is_wrong(tmp_path: Path, monke
     """The message shows how a list is written."""
     monkeypatch.setenv("BODEGA_FORMATS", "skops")
 
-    with pytest.raises(SettingsError, match="not written as JSON"):
+    with pytest.raises(SettingsError, match="not valid JSON"):
         Settings.read(database_url="postgresql://host/db", models=tmp_path)
 
 

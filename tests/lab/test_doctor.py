@@ -306,7 +306,7 @@ def test_a_restored_database_lets_everybody_in(
     assert "`bodega apply-roles`" in findings["public"]["advice"]
 
     monkeypatch.setenv("BODEGA_DATABASE_URL", owner.render_as_string(hide_password=False))
-    said = "bodega_admin, bodega_api, bodega_lab have their rights, and nobody else has any.\n"
+    said = "bodega_admin, bodega_api, bodega_lab have their rights, and no other role has any.\n"
     assert run("apply-roles") == (0, said)
 
     _, findings = ask_doctor(BODEGA_DATABASE_URL=lab)

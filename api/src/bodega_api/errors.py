@@ -18,13 +18,13 @@ class MediaTypeError(BodegaError):
 class ContentCodingError(BodegaError):
     """The body of the request has an unsupported Content-Encoding."""
 
-    hint = "Send it with Content-Encoding: gzip or deflate, or as it is."
+    hint = "Send it with Content-Encoding: gzip or deflate, or uncompressed."
 
 
 class ShuttingDownError(BodegaError):
     """The process is shutting down, and the request was not answered in time."""
 
-    hint = "Send it again: another copy or the next process answers."
+    hint = "Send it again: another replica or the next process answers."
 
 
 class NotAcceptableError(BodegaError):
@@ -56,13 +56,13 @@ class PredictionTimeoutError(BodegaError):
 class ModelHangsError(BodegaError):
     """The version is not called, because an earlier call of it did not return in time and goes on."""
 
-    hint = "Choose another version, or start this copy of the API again."
+    hint = "Choose another version, or restart this replica of the API."
 
 
 class ModelBusyError(BodegaError):
     """Too many requests wait for one version, or no thread for a prediction was free for too long."""
 
-    hint = "Try again later, or ask another copy of the API."
+    hint = "Try again later, or use another replica of the API."
 
 
 class WarmingError(BodegaError):
@@ -80,7 +80,7 @@ class HostError(BodegaError):
 class MisdirectedError(BodegaError):
     """The request names a host that is not one of this API's names."""
 
-    hint = "Ask by an address of the API's machine, or add the name to BODEGA_ALLOWED_HOSTS and start the API again."
+    hint = "Use an address of the API's machine, or add the name to BODEGA_ALLOWED_HOSTS and restart the API."
 
 
 class UnauthorizedError(BodegaError):
@@ -92,7 +92,7 @@ class UnauthorizedError(BodegaError):
 class TooManyGuessesError(BodegaError):
     """There were too many wrong tokens, so this one was not checked."""
 
-    hint = "Send the token again after as many seconds as the header Retry-After says."
+    hint = "Send the token again after the seconds in the header Retry-After."
 
     def __init__(self, message: str, seconds: int) -> None:
         super().__init__(message)

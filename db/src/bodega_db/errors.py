@@ -80,7 +80,7 @@ class VersionQuarantinedError(BodegaError):
 class StatusMoveError(BodegaError):
     """A version cannot go from the status it has to the one that was asked for."""
 
-    hint = "docs/life.md has the moves there are."
+    hint = "docs/life.md lists the allowed changes of status."
 
 
 class VersionInUseError(BodegaError):
@@ -102,7 +102,7 @@ class NoFormerVersionError(BodegaError):
 class IncompatibleSignatureError(BodegaError):
     """Clients of the version in production could not call the one that shall take its place."""
 
-    hint = "Bring the callers along first, then promote with force=True (--force) and a reason."
+    hint = "Update the callers first, then promote with force=True (--force) and a reason."
 
 
 class AliasNotFoundError(BodegaError):
@@ -195,7 +195,7 @@ class CatalogBehindError(VolumeMismatchError):
 class ManifestError(VolumeError):
     """A manifest on the volume is damaged, or says what no registration wrote."""
 
-    hint = "`bodega fsck --write-manifests` writes it anew from the catalog."
+    hint = "`bodega fsck --write-manifests` writes it again from the catalog."
 
 
 class CollectionRefusedError(VolumeError):
@@ -255,7 +255,7 @@ class DowngradeError(BodegaError):
 class NotPermittedError(BodegaError):
     """The role that the database was logged in to as may not do what was asked."""
 
-    hint = "docs/roles.md says what each role may do, and who does the rest."
+    hint = "docs/roles.md says what each role may do."
 
 
 class RolesError(BodegaError):

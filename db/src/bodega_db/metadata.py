@@ -63,7 +63,7 @@ def change_tags(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> d
 
 
 def check_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return parameters as JSON values; whatever JSON does not know is kept as its repr."""
+    """Return parameters as JSON values; other values are stored as their repr."""
     return check_storable("params", {str(name): _parameter(value) for name, value in (params or {}).items()})
 
 

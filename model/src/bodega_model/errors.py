@@ -147,7 +147,7 @@ class OutputNotFiniteError(PredictionError):
 class BrokenSignatureError(PredictionError):
     """The model answered otherwise than its signature says: another number of rows, another shape, kind or label."""
 
-    hint = "The fault is the model's. Mend it, and register it again with an example that shows such answers."
+    hint = "The fault is in the model. Fix it, and register it again with an example that has such outputs."
 
 
 class TooManyRowsError(BodegaError):

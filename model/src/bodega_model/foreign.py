@@ -64,7 +64,7 @@ def members(values: Iterable[T]) -> list[T]:
 
 
 def type_name(part: Any) -> str:
-    """Name the type of an object, whatever the object says of itself."""
+    """Name the real type of an object, not the one it claims."""
     return type(part).__name__
 
 

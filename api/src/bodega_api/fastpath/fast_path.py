@@ -126,7 +126,7 @@ class FastPath:
         self._lanes: WeakKeyDictionary[Engine, Lane] = WeakKeyDictionary()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> Receive | None:
-        """Answer a request and return None; or return what reads its body, for whoever goes the long way with it."""
+        """Answer a request and return None; or return a reader of its body for the ordinary path."""
         question = self.question(scope["query_string"], scope["headers"])
         if question is None:
             return receive

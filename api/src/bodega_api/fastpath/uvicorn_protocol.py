@@ -118,7 +118,7 @@ class PredictionProtocol(StrictProtocol):
         return self._asked is None
 
     def set_result(self, result: list[Any] | None) -> None:
-        """Write the answer, or have it found on the long way."""
+        """Write the answer, or retry on the ordinary path."""
         asked, self._asked = self._asked, None
         if asked is None:
             return

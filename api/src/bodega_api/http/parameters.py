@@ -16,7 +16,6 @@ def only_parameters(*names: str) -> Callable[[Request], Awaitable[None]]:
 
     A misspelt ?verison=3 would otherwise be answered by another version without a word.
     """
-
     PARAMETERS.update(names)
 
     async def check(request: Request) -> None:

@@ -53,7 +53,7 @@ class Order(BaseModel):
 
 
 class ReasonedOrder(Order):
-    """A change that needs a reason: how it is described. (Without one, the verb itself refuses it, and says why.)"""
+    """A change that needs a reason, for the description of the API; the verb itself refuses one without."""
 
     reason: Annotated[str, Field(min_length=1, description="why; kept in the history")]
 

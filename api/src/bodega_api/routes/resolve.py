@@ -30,7 +30,7 @@ class AliasList(BaseModel):
     """The aliases of a model, each with the number of its version."""
 
     aliases: dict[str, int]
-    protected: list[str] = Field(description="aliases that only an administrator may move (docs/roles.md)")
+    protected: list[str] = Field(description="protected aliases (docs/roles.md)")
 
 
 class Sides(BaseModel):

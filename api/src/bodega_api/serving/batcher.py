@@ -26,10 +26,10 @@ class Answer(Protocol):
     """What the answer of one request is put in: a future, or the connection that asks (`uvicorn_protocol`)."""
 
     def done(self) -> bool:
-        """Tell whether nobody waits for it any more."""
+        """Tell whether no request waits for it."""
 
     def set_result(self, result: list[Any] | None, /) -> None:
-        """Take the answer, or None if somebody else has to find it."""
+        """Take the answer, or None if the ordinary path has to find it."""
 
     def set_exception(self, exception: BodegaError, /) -> None:
         """Take what went wrong."""

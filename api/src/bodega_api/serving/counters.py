@@ -61,7 +61,7 @@ class Tally:
 
 
 class Tallies:
-    """The tallies of a process: of the first versions each its own, so that nobody has to collect a million series."""
+    """The counters of a process: one for each of the first versions, so that there are never a million series."""
 
     def __init__(self) -> None:
         self._tallies: dict[Label, Tally] = {}

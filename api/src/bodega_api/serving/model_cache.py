@@ -77,7 +77,7 @@ class LoadedVersions(Generic[M]):
         return self.request(version).result()
 
     def request(self, version: Version) -> "Future[M]":
-        """Return what has the model of a version, now or once it is loaded; nobody who waits can cancel the load."""
+        """Return the engine of a version, now or once it is loaded; a waiting request cannot cancel the load."""
         key = key_of(version)
         with self._lock:
             waiting = self._loading.get(key)

@@ -101,7 +101,7 @@ def write_in_memory(content: bytes) -> int:
 
 
 def _next_file(reply: socket.socket, until: float) -> BinaryIO | None:
-    """Return the next answer; None when there is none by then, or nobody is left who could give one."""
+    """Return the next answer; None if there is none in time, or if no process is left to give one."""
     reply.settimeout(max(until - time.monotonic(), 0.001))
     try:
         _, descriptors, _, _ = socket.recv_fds(reply, 1, 1)

@@ -139,7 +139,7 @@ def words(pages: Any) -> npt.NDArray[np.uint64]:
 
 
 def make_pages(key: str, spans: Sequence[Span]) -> Pages:
-    """Copy pages into a file in memory that nobody can change any more; raise OSError if there is no room."""
+    """Copy pages into a sealed file in memory; raise OSError if there is no room."""
     pages = Pages(key, os.memfd_create("bodega-arrays", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
     with os.fdopen(pages.fd, "wb", closefd=False) as file:
         sizes = np.array([span.size for span in spans], dtype=np.int64)

@@ -13,7 +13,7 @@ from bodega_db.errors import SettingsError
 
 
 def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
-    """Bind so many sockets to one address, port 0 being any free one; raise SettingsError if somebody else has it."""
+    """Bind this many sockets to one address (port 0 is any free one); raise SettingsError if it is in use."""
     with contextlib.ExitStack() as undo:
         try:
             family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]

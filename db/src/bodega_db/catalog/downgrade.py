@@ -29,7 +29,7 @@ def may_lose() -> bool:
 
 
 def refuse_losses(connection: Connection, revisions: Iterable[str], *, lose: bool) -> None:
-    """Raise DowngradeError, with the number of each, if taking migrations back loses what nobody said may be lost."""
+    """Raise DowngradeError, with the number of each, if undoing migrations would lose data without permission."""
     if lose:
         return
     asked = [question for revision in revisions for question in LOSSES.get(revision, {}).items()]

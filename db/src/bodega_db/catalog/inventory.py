@@ -45,7 +45,7 @@ def share_volume(session: Session) -> None:
 
 
 def own_volume(session: Session) -> None:
-    """Wait until nobody is between a file's name and its row, and keep all who want to be until the end."""
+    """Wait until no registration is between its file's name and its row, and block new ones until the end."""
     # What one waits for here is a file that is being hashed, and no change that somebody left open.
     session.execute(select(func.set_config("lock_timeout", "25s", True)))
     session.execute(select(func.pg_advisory_xact_lock(VOLUME_LOCK)))
@@ -58,7 +58,7 @@ def get_time(session: Session) -> datetime:
 
 
 def list_holdings(session: Session) -> Iterator[Holding]:
-    """Go through all versions, whatever their status, in the order of models and numbers."""
+    """Go through all versions of any status, in the order of models and numbers."""
     statement = (
         select(
             ModelRow.name,

@@ -24,7 +24,7 @@ CHOSEN_AT = select(GenerationRow.value).scalar_subquery().label("chosen_at")  # 
 def find_version(
     session: versions.Reading, name: str, selector: ref.Selector, without: WithoutProduction = "refuse"
 ) -> Version:
-    """Return the version that a selector means to somebody who looks or moves: a numbered one also in quarantine."""
+    """Return the version of a selector for showing or changing it: by number also a quarantined one."""
     if isinstance(selector, ref.ByNumber):
         return versions.get_version(session, name, selector.number)
     return resolve(session, name, selector, without).version

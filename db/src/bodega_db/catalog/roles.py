@@ -153,7 +153,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
     except psycopg.errors.InsufficientPrivilege as exc:
         raise RolesError(f"Postgres refused: {exc.diag.message_primary}") from exc
     except psycopg.errors.LockNotAvailable as exc:
-        raise RolesError("Somebody else holds what was to be changed", "Try again when they are done.") from exc
+        raise RolesError("Another session holds a lock on the roles or tables", "Try again when it has ended.") from exc
     except psycopg.OperationalError as exc:
         raise CatalogUnavailableError("The catalog does not answer") from exc
 

@@ -39,7 +39,7 @@ def lock_model(session: Session, name: str) -> int:
 
 
 def quarantine(session: Session, model: str, number: int, reason: str) -> bool:
-    """Quarantine a version with the rights of whoever may do nothing else; tell whether it was not there yet."""
+    """Quarantine a version with the rights of the API's role; return whether this call did it."""
     check_schema(versions.get_revision(session))
     statement = select(func.quarantine_version(model, number, reason))
     return bool(session.execute(statement).scalar_one())
@@ -124,9 +124,9 @@ def delete_versions(session: Session, model_id: int, numbers: Collection[int]) -
     except IntegrityError as exc:
         # Nobody who goes through Bodega comes between the check and here; psql goes around it.
         if constraint(exc) == "version_leaves_only_when_retired":
-            raise StatusMoveError("Somebody took a version back into use meanwhile", "Try again.") from exc
+            raise StatusMoveError("A version was put back into use meanwhile", "Try again.") from exc
         if constraint(exc) == "alias_version_id_fkey":
-            raise VersionInUseError("Somebody gave a version an alias meanwhile") from exc
+            raise VersionInUseError("A version got an alias meanwhile") from exc
         raise
 
 

@@ -76,7 +76,7 @@ def check_rights(session: Session) -> Finding:
     who = session.execute(WHO).one()
     owns = session.execute(OWNS, {"tables": list(TABLES)}).scalar()
     if owns is None:
-        raise CatalogNotMigratedError("The database does not have the catalog's tables, so nobody has rights on them")
+        raise CatalogNotMigratedError("The database does not have the catalog's tables, so no role has rights on them")
     if owns:
         return _owner(who.name, who.is_superuser)
     all_rights, granted = read_rights(session)
@@ -125,9 +125,9 @@ def check_public(session: Session) -> Finding:
         return Finding("public", State.OK, "The catalog has one role, and no rights to divide.", "", {"public": []})
     rights = [f"{verb} on {thing}" for verb, thing in session.execute(PUBLIC)]
     if not rights:
-        return Finding("public", State.OK, "Nobody but the roles may connect.", "", {"public": []})
-    found = f"Everybody who can log in to this Postgres may do this here: {', '.join(_in_short(rights))}."
-    advice = "As the owner, `bodega apply-roles` takes it back; after a restore that is needed (docs/upkeep.md)."
+        return Finding("public", State.OK, "Only the roles may connect.", "", {"public": []})
+    found = f"Every role of this Postgres may do this here: {', '.join(_in_short(rights))}."
+    advice = "`bodega apply-roles`, as the owner, revokes it; run it after every restore (docs/upkeep.md)."
     return Finding("public", State.WARNING, found, advice, {"public": rights})
 
 

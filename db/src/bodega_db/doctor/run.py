@@ -113,7 +113,7 @@ def _connect(url: str) -> Engine:
 
 
 def _not_checked(name: str, why: str) -> Finding:
-    return Finding(name, State.NOT_CHECKED, why, "Mend that first.")
+    return Finding(name, State.NOT_CHECKED, why, "Fix that first.")
 
 
 def _reason(exc: CatalogUnavailableError) -> str:

@@ -89,7 +89,7 @@ def check_writing(root: Path, *, needed: bool, marker: State) -> Finding:
     be and has no folder for what is temporary, nothing is written.
     """
     if reason := _leave_alone(root, marker):
-        return Finding("writing", State.NOT_CHECKED, reason, "Mend that first.")
+        return Finding("writing", State.NOT_CHECKED, reason, "Fix that first.")
     try:
         milliseconds = probe(root)
     except VolumeReadOnlyError:
@@ -157,7 +157,7 @@ def _link_and_remove(staged: StagedArtifact, folder: Path) -> None:
 def check_space(root: Path) -> Finding:
     """Find how much room the volume has, in bytes and in files."""
     if not root.is_dir():
-        return Finding("space", State.NOT_CHECKED, "There is no folder to look at.", "Mend that first.")
+        return Finding("space", State.NOT_CHECKED, "There is no folder.", "Fix that first.")
     there = os.statvfs(root)
     return judge_space(
         Space(there.f_blocks * there.f_frsize, there.f_bavail * there.f_frsize, there.f_files, there.f_favail)
@@ -171,7 +171,7 @@ def judge_space(space: Space) -> Finding:
     return Finding(
         "space",
         state,
-        f"Free are {size(space.free_bytes)} of {size(space.total_bytes)}; {inodes}.",
+        f"{size(space.free_bytes)} of {size(space.total_bytes)} are free; {inodes}.",
         "" if state is State.OK else "Make the volume larger, or take files off its disk that are not Bodega's.",
         asdict(space),
     )

@@ -104,7 +104,7 @@ def publish(draft: Path, target: Path) -> None:
 
 
 def make_public(folder: Path) -> None:
-    """Make a folder that everybody can enter, whatever the umask; one that is there stays as it is."""
+    """Make a folder that every user can enter, for any umask; an existing one does not change."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)

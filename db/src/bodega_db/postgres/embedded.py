@@ -145,7 +145,7 @@ class EmbeddedPostgres:
 
 
 def not_running(home: Path) -> EmbeddedPostgresError:
-    """Return the error for whoever asks something of a Postgres that does not run."""
+    """Return the error for a Postgres that does not run."""
     return EmbeddedPostgresError(f"The Postgres in {home} is not running", "Use it in a `with` block.")
 
 

@@ -1,4 +1,4 @@
-"""The program between a parent and its child process: whatever ends the parent ends the child.
+"""The program between a parent and its child process: the child ends whenever the parent does.
 
 `bodega_db.postgres.process` starts it as a script with a bare interpreter (`python -I -S guard.py PLAN COMMAND …`),
 so it imports nothing but the standard library. It reads from a pipe whose other end only the parent holds: a
@@ -80,7 +80,7 @@ def listen() -> int:
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing: the number is read from the wake-up descriptor. (SIG_IGN would not write it there.)"""
+    """Do nothing: the number is read from the wake-up descriptor, where SIG_IGN would not write it."""
 
 
 def start(command: list[str], plan: Plan, libc: ctypes.CDLL | None) -> int:
@@ -136,7 +136,7 @@ def watch(child: int, plan: Plan, wake: int) -> int | None:
 
 
 def reap(child: int) -> int | None:
-    """Collect whatever has ended; return the child's code if it is among them."""
+    """Collect ended processes; return the child's code if it is among them."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""The claim of one process on a folder: while it is held nobody else gets it, and a note says who holds it.
+"""A lock of one process on a folder, with a note that says which process holds it.
 
 The claim is a lock of the operating system on a file that is never removed, so it ends with the processes
 that hold it, also when they are killed or the power fails. The note alone proves nothing: it is believed
@@ -77,7 +77,7 @@ class Claim:
         return note if isinstance(note, dict) and isinstance(note.get("owner"), int) else None
 
     def find(self) -> Note | None:
-        """Return the note of whoever holds the claim, or None when nobody does."""
+        """Return the note of the process that holds the lock, or None if none does."""
         note = self.read_note()
         return note if note and self.is_held() else None
 

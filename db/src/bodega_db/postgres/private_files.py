@@ -11,7 +11,7 @@ def open_privately(path: str, flags: int) -> int:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """Write a whole file that only its owner can read; whoever reads it finds the old text or the new one."""
+    """Write a whole file that only its owner can read; a reader sees the old text or the new one."""
     draft = path.with_name(f"{path.name}.new")
     with open(draft, "w", opener=open_privately) as file:
         file.write(text)

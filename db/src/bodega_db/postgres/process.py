@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, whatever ends it, and leave nobody behind."""
+"""Child processes that always end with their parent, together with their own children."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ KEPT_LINES = 20
 
 
 class Account(NamedTuple):
-    """Whom a child runs as, when that is somebody else."""
+    """The user that a child runs as, if that is another one."""
 
     uid: int
     gid: int

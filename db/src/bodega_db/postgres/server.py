@@ -85,7 +85,7 @@ def disown_stale_pid(data: Path) -> None:
         return
     if runs_on(pid, data):
         raise EmbeddedPostgresError(
-            f"A Postgres that nobody watches any more still runs on {data} (process {pid})",
+            f"A Postgres without its guard still runs on {data} (process {pid})",
             f"End it: kill -INT {pid}",
         )
     path = data / "postmaster.pid"

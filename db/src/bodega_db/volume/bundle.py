@@ -44,7 +44,7 @@ class Manifest:
 
 
 class Writer(Protocol):
-    """Whatever takes bytes."""
+    """A sink for bytes."""
 
     def write(self, data: bytes) -> int:
         """Take all of the data."""

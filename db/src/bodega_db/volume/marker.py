@@ -39,7 +39,7 @@ def _exists(path: Path) -> bool:
 
 
 def read_marker(root: Path) -> UUID | None:
-    """Return the identity of the store that owns a volume, or None for a volume that nobody owns."""
+    """Return the identity of the store that owns a volume, or None if no store does."""
     try:
         return UUID(json.loads((root / MARKER).read_bytes())["store"])
     except FileNotFoundError:
@@ -51,7 +51,7 @@ def read_marker(root: Path) -> UUID | None:
 
 
 def mark(root: Path, store_id: UUID) -> None:
-    """Write the marker on a new volume, durably; whoever is second keeps the first one's marker."""
+    """Write the marker on a new volume, durably; a second writer keeps the first one's marker."""
     content = json.dumps({"store": str(store_id), "created_at": datetime.now(UTC).isoformat()}) + "\n"
     with explain_write_errors(root):
         root.mkdir(parents=True, exist_ok=True)

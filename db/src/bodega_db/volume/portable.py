@@ -99,7 +99,7 @@ class PortableVersion:
 
 @contextlib.contextmanager
 def explain(what: str) -> Iterator[None]:
-    """Turn whatever a damaged file, or one that was made to do harm, makes the libraries raise into BundleError."""
+    """Turn any error that a damaged or malicious file causes in the libraries into BundleError."""
     try:
         yield
     except BodegaError:

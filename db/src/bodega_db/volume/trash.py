@@ -24,7 +24,7 @@ class Discarded:
 
 
 class Trash:
-    """The trash of one volume; whoever moves something here knows that nobody is about to name it."""
+    """The trash of one volume; a caller moves a file here only if no registration is about to name it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

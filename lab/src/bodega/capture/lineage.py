@@ -26,7 +26,7 @@ def capture_lineage() -> dict[str, Any]:
 
 
 def find_source() -> tuple[str, Path] | None:
-    """Return ("notebook", path) or ("script", path) of the code that runs, or None where nobody knows it."""
+    """Return ("notebook", path) or ("script", path) of the running code, or None if it is unknown."""
     main = sys.modules.get("__main__")
     # A script that a notebook starts inherits the notebook's variable, so what the process itself says comes first.
     for kind, name in (

@@ -142,7 +142,7 @@ def _tell_lost(lost: "Lost", applied: bool) -> None:
     state = "restored, archived" if applied else "can be restored"
     rows = [(manifest.version.reference, state, manifest.version.created_by) for manifest in lost.restore]
     rows += [(reference, "cannot be restored", why) for reference, why in lost.refused]
-    rows += [(name, "unfinished", "Nobody knows whether this registration ended.") for name in lost.unfinished]
+    rows += [(name, "unfinished", "It is unknown whether this registration ended.") for name in lost.unfinished]
     restored = {manifest.version.reference for manifest in lost.restore}
     ends = [f"{name}@{number}" for name, number in lost.behind.items() if f"{name}@{number}" not in restored]
     rows += [(reference, "its number stays taken", "It was given out, as were those before it.") for reference in ends]

@@ -95,7 +95,7 @@ def apply_roles() -> None:
 
     with catalog_database() as url:
         roles.apply_roles(url, {role: os.environ.get(role) or None for role in roles.RIGHTS})
-    say(f"{', '.join(sorted(roles.RIGHTS))} have their rights, and nobody else has any.")
+    say(f"{', '.join(sorted(roles.RIGHTS))} have their rights, and no other role has any.")
 
 
 def run_tests(

@@ -1,4 +1,4 @@
-"""Running a notebook from a program: in a kernel of this very Python, whatever kernels the person has installed."""
+"""Running a notebook from a program, in a kernel of this Python and not of an installed one."""
 
 import asyncio
 import logging
@@ -75,7 +75,7 @@ class Execution:
             raise
 
     def close(self) -> None:
-        """End the kernel, in whatever it is doing."""
+        """End the kernel, whether it is busy or not."""
         self._ready.cancel()
         wait([self._entered])
         self._submit(self._kernel.__aexit__(None, None, None)).result()
@@ -129,7 +129,7 @@ def start_notebook(path: Path, log: Path) -> Iterator[Execution]:
 
 
 def _note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Keep from the terminal what a task raised that nobody waits for: nbclient's, when its kernel has gone."""
+    """Do not print the error of an abandoned task of nbclient's whose kernel has ended."""
     logger.debug(context["message"], exc_info=context.get("exception"))
 
 

@@ -25,8 +25,8 @@ NOT_READY = 15.0  # seconds of answers other than "ready"
 TRIES = 5  # how often a port may be taken between our choice and the server's start
 # No user is made for it: that would change the machine, for a start that may have been meant for once.
 SHARED = (
-    "WARNING: started by root, Postgres runs as 'nobody'. Whatever else runs as 'nobody' on this machine can read the "
-    "catalog, change it and end it. Start Bodega as a user of its own to keep it apart (docs/settings.md)."
+    "WARNING: started by root, Postgres runs as 'nobody'. Other programs that run as 'nobody' can read and "
+    "change the catalog, and stop it. Start Bodega as its own user to prevent that (docs/settings.md)."
 )
 Say = Callable[[str], None]
 Prepare = Callable[[int], tuple[list[str], dict[str, str]]]  # from a port to a command and its environment

@@ -81,7 +81,7 @@ def describe_in(
 
 
 def set_alias(reference: str, alias: str, *, reason: str | None = None) -> Receipt:
-    """Set an alias to a version, as in set_alias('penguins@3', 'stable'), and return the version."""
+    """Set an alias such as 'stable' to a version such as 'penguins@3', and return the version."""
     return _receipt(current().store.set_alias(reference, alias, reason=reason))
 
 

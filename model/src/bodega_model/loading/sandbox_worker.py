@@ -138,7 +138,7 @@ def _be_silent() -> None:
 
 
 def _size(request: dict[str, Any], file: int) -> int:
-    """Return how many bytes the model's arrays may have; what joblib packed, nobody knows before it is unpacked."""
+    """Return how many bytes the model's arrays may have; for compressed joblib that is unknown before."""
     largest: int = request["policy"]["max_model_bytes"]
     if request["format"] != "skops":
         return min(largest, 30 * os.fstat(file).st_size)

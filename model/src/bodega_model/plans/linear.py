@@ -45,7 +45,7 @@ from bodega_model.plans.registry import Method, Methods, predictor
 
 
 def numbers(block: Block) -> Array:
-    """Return a block as a matrix of finite numbers, of whatever dtype: they are multiplied in that of the weights."""
+    """Return a block as a matrix of finite numbers of any dtype: they are multiplied in that of the weights."""
     return finite(checked(block))
 
 

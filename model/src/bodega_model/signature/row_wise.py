@@ -1,4 +1,4 @@
-"""Whether a model answers a row the same whatever rows are asked with it: found out by asking.
+"""Whether a model answers a row the same beside any other rows: found out by asking.
 
 Lags, ranks, counts and what is scaled by the mean of the rows that are there look at other rows. In a notebook that is
 seen at once; a caller over HTTP has one row, or those of an hour, and gets another answer than the notebook had.
