@@ -47,7 +47,11 @@ async def request_body(request: Request, services: Served) -> bytes:
     """Read the body before the endpoint takes a thread, so that a slow sender does not hold one."""
     if body_medium(request.headers.get("content-type")) is not Medium.JSON:
         raise MediaTypeError("The body is not said to be JSON")
-    limit = services.settings.max_body_bytes
+    return await read_body(request, services.settings.max_body_bytes)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the body of a request, unpacked; raise BodyTooLargeError."""
     with reading():
         return await collect_body(body_stream(request, limit), limit)
 

@@ -19,7 +19,7 @@ from bodega_api.http.parameters import only_parameters
 from bodega_api.http.problems import FOUND_ERROR
 from bodega_api.http.server_timing import Laps
 from bodega_api.http.slicing import LONG
-from bodega_api.routes.dependencies import Served, body_stream, reading, request_body
+from bodega_api.routes.dependencies import Served, body_stream, read_body, reading
 from bodega_api.routes.prediction_request import Asked, Document, Table, understand_document, understand_table
 from bodega_api.routes.responses import PredictionAnswer, PredictionColumns, PredictionRows, ProblemAnswer
 from bodega_api.serving.engine import Columns, Engine
@@ -87,7 +87,7 @@ async def prediction_body(request: Request, services: Served) -> AsyncIterator[D
     """Read the body of a prediction; a table is kept until the request was answered, in a file if it is long."""
     settings, medium = services.settings, body_medium(request.headers.get("content-type"))
     if medium is Medium.JSON:
-        yield Document(await request_body(request, services), settings.max_rows)
+        yield Document(await read_body(request, settings.max_body_bytes), settings.max_rows)
         return
     with closing(Spool()) as spool:
         with reading():
@@ -152,8 +152,9 @@ async def predict(
         async with services.long_bodies if len(body.data) > LONG else nullcontext():
             asked = await run_in_threadpool(understand_document, body, (model, version), output, routes, loaded)
     chosen = asked.route.resolution.version
+    key = key_of(chosen)
     laps.lap("read")
-    with calls.admitted(key_of(chosen)):
+    with calls.admitted(key):
         engine = await asyncio.wrap_future(loaded.request(chosen))
         laps.lap("load")
         if asked.together is not None and not engine.row_wise:
@@ -162,7 +163,7 @@ async def predict(
         columns: Columns | None = asked.first
         while columns is not None:
             try:
-                columns = await calls.run(key_of(chosen), partial(_answer, engine, columns, asked, writer))
+                columns = await calls.run(key, partial(_answer, engine, columns, asked, writer))
             except PredictionTimeoutError:
                 engine.tally.failed += 1
                 raise

@@ -19,8 +19,7 @@ from sklearn.model_selection._search import BaseSearchCV
 
 from bodega_model.errors import BodegaError, RegistrationError
 from bodega_model.golden import Golden
-from bodega_model.signature.inputs import build_input
-from bodega_model.signature.outputs import METHODS, call
+from bodega_model.signature.outputs import METHODS, answer_columns
 from bodega_model.signature.types import Signature
 
 BEST = "best_estimator_"
@@ -82,10 +81,10 @@ def check_core(model: Any, core: Core, signature: Signature, golden: Golden) -> 
     """Raise RegistrationError unless a model and its core give the same answers for the golden rows."""
     for method in golden.outputs:
         try:
-            own = call(model, method, build_input(signature, golden.inputs))
+            own = answer_columns(model, method, signature, golden.inputs)
         except BodegaError:
             own = []
-        if own != call(core.model, method, build_input(signature, golden.inputs)):
+        if own != answer_columns(core.model, method, signature, golden.inputs):
             kept = ", ".join(f"{stored.what} of {stored.type}" for stored in core.stored)
             raise RegistrationError(
                 f"The {type(model).__name__} answers otherwise than what would be stored of it ({kept})",

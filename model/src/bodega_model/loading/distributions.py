@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution, packages_dist
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from bodega_model.foreign import known
+from bodega_model.foreign import known, read
 from bodega_model.signature.tracing import objects_of
 
 OURS = ("builtins", "__main__", "copyreg", "collections")
@@ -34,7 +34,8 @@ def _packages(model: Any) -> Iterator[tuple[str, str]]:
 
 def _output_of(part: Any) -> Any:
     """Return what a part was told by scikit-learn's set_output."""
-    said = known(lambda: vars(part).get("_sklearn_output_config"), None)
+    attributes = read(part, "__dict__")
+    said = dict.get(attributes, "_sklearn_output_config") if isinstance(attributes, dict) else None
     return said if isinstance(said, dict) and "transform" in said else None
 
 

@@ -14,8 +14,8 @@ from bodega_model.golden import Golden
 from bodega_model.loading.environment import check_environment, other_versions
 from bodega_model.signature.configuration import by_default
 from bodega_model.signature.conformance import Contract
-from bodega_model.signature.inputs import Wire, build_input
-from bodega_model.signature.outputs import call, check_output, same_answer
+from bodega_model.signature.inputs import Wire
+from bodega_model.signature.outputs import answer_columns, check_output, same_answer
 from bodega_model.signature.types import Signature
 
 
@@ -45,7 +45,7 @@ class Runner:
         Raises OutputNotAvailableError, or PredictionError and its kin.
         """
         method = check_output(self.signature, output)
-        return call(self.model, method, build_input(self.signature, columns), self.contracts[method])
+        return answer_columns(self.model, method, self.signature, columns, self.contracts[method])
 
 
 def start_runner(

@@ -1,7 +1,7 @@
 """One column of data, between the three forms it takes: what a user holds, plain JSON values, what a model sees."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import MAXYEAR, MINYEAR
 from functools import cache
@@ -166,8 +166,8 @@ def _plain(value: Any) -> Any:
 # --- to what a model sees --------------------------------------------------------------------------------
 
 
-def build_column(column: Column, values: Values) -> Any:
-    """Make the array that the model was trained on the like of, from JSON values; None is a missing one.
+def build_columns(columns: Iterable[Column], wire: Mapping[str, Values]) -> dict[str, Any]:
+    """Make the arrays that the model was trained on the like of, from JSON values; None is a missing one.
 
     Numbers and booleans may also come as an array of numpy, in which NaN is a missing value. It is copied: what was
     sent may lie in memory that nobody may write to, and some models do.
@@ -175,11 +175,15 @@ def build_column(column: Column, values: Values) -> Any:
     An integer or boolean column of numpy has no missing value: with one it becomes float or object, as pandas
     itself would read it.
     """
+    return {column.name: _build(column, wire[column.name]) for column in columns}
+
+
+def _build(column: Column, values: Values) -> Any:
     if isinstance(values, np.ndarray):
         return np.array(values, dtype=column.dtype)
     if column.kind is Kind.DATETIME:
         return _datetimes(column, values)
-    if column.is_pandas_category:
+    if column.dtype == "category":  # of pandas: text that an encoder turns into categories is none
         return _categorical(column, values)
     dtype = pandas_types.pandas_dtype(column.dtype)
     if isinstance(dtype, pd.api.extensions.ExtensionDtype):

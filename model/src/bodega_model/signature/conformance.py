@@ -38,7 +38,7 @@ class Contract:
 
         That are the kinds of values in a row that mixes them, and targets with unlike numbers of classes.
         """
-        form = form_of(examples[0]) if examples else _form_of_shape(output.shape)
+        form = _form_of(examples[0]) if examples else _form_of_shape(output.shape)
         types = types_of(examples) if examples else (_widened({TYPES[output.kind]}),)
         return cls(method, output.shape, form, types, labels_of(method, output, examples))
 
@@ -54,7 +54,7 @@ class Contract:
 
     def check_rows(self, rows: Sequence[Any]) -> None:
         """Raise BrokenSignatureError unless plain values, or lists of them, keep to the contract."""
-        if any(form_of(row) != self.form for row in rows):
+        if any(_form_of(row) != self.form for row in rows):
             raise self._broken("a row of another shape than the signature has")
         for types, values in self._by_place(self.types, rows):
             self._check_types(set(map(type, values)), types)
@@ -112,9 +112,13 @@ def types_of(rows: Sequence[Any]) -> tuple[frozenset[type], ...]:
     return tuple(_widened(set(map(type, values))) for values in zip(*map(flat, rows), strict=True))
 
 
-def form_of(value: Any) -> Form:
-    """Return the form of a row."""
-    return tuple(map(form_of, value)) if isinstance(value, list) else None
+def have_one_form(rows: Sequence[Any]) -> bool:
+    """Tell whether all rows are of the same form."""
+    return len(set(map(_form_of, rows))) <= 1
+
+
+def _form_of(value: Any) -> Form:
+    return tuple(map(_form_of, value)) if isinstance(value, list) else None
 
 
 def values_of(rows: Sequence[Any]) -> list[Any]:

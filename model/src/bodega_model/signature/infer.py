@@ -29,7 +29,7 @@ from bodega_model.signature.configuration import answer_by_default, by_default
 from bodega_model.signature.encoders import consumers, known_categories
 from bodega_model.signature.inputs import build_input, read_example
 from bodega_model.signature.missing import settle_nulls
-from bodega_model.signature.outputs import METHODS, call, describe_output, same_answer
+from bodega_model.signature.outputs import METHODS, answer_columns, call, describe_output, same_answer
 from bodega_model.signature.questions import taken
 from bodega_model.signature.row_wise import answers_row_wise
 from bodega_model.signature.types import Column, Container, Kind, Output, Signature
@@ -195,7 +195,7 @@ def _answer_anew(
 
 def _check_round_trip(model: Any, signature: Signature, wire: Any, answers: dict[str, list[Any]]) -> None:
     try:
-        again = {method: call(model, method, build_input(signature, wire)) for method in answers}
+        again = {method: answer_columns(model, method, signature, wire) for method in answers}
     except (BodegaError, ValueError, TypeError) as exc:
         raise ExampleError(
             f"The model fails on its example once that went through JSON: {exc}",
@@ -267,7 +267,7 @@ def _answers(model: Any, signature: Signature, wire: Any, first_row: dict[str, A
     """Tell whether the model answers when the first example row holds these values."""
     columns = {name: [first_row.get(name, values[0]), *values[1:]] for name, values in wire.items()}
     try:
-        call(model, signature.default_output, build_input(signature, columns))
+        answer_columns(model, signature.default_output, signature, columns)
     except (BodegaError, ValueError, TypeError):
         return False
     return True

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bodega_model.errors import ExampleError
 from bodega_model.foreign import has, known, members
-from bodega_model.signature.columns import Values, build_column, describe_column, to_wire
+from bodega_model.signature.columns import Values, build_columns, describe_column, to_wire
 from bodega_model.signature.types import Column, Container, Signature
 
 TAKES = (
@@ -90,7 +90,7 @@ def build_input(signature: Signature, columns: Wire) -> Any:
     """Make what the model's methods take from JSON columns that fit the signature."""
     if signature.container is Container.TEXTS:
         return list(columns[signature.columns[0].name])
-    built = {column.name: build_column(column, columns[column.name]) for column in signature.columns}
+    built = build_columns(signature.columns, columns)
     if signature.container is Container.DATAFRAME:
         return _build_frame(built, by_row=signature.by_row)
     dtype = np.dtype(signature.array_dtype)

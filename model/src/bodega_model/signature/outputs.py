@@ -22,11 +22,12 @@ from bodega_model.signature.conformance import (
     EXACT_FLOAT,
     Contract,
     flat,
-    form_of,
+    have_one_form,
     labels_of,
     types_of,
     values_of,
 )
+from bodega_model.signature.inputs import Wire, build_input
 from bodega_model.signature.types import Kind, Output, Scalar, Signature
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
@@ -62,6 +63,13 @@ def call(model: Any, method: str, rows: Any, contract: Contract | None = None) -
         raise
     except Exception as exc:  # what code of any kind returns may raise when it is looked at
         raise BrokenSignatureError(f"The model's {method} returned a {type_name(raw)} that cannot be read") from exc
+
+
+def answer_columns(
+    model: Any, method: str, signature: Signature, columns: Wire, contract: Contract | None = None
+) -> list[Any]:
+    """Call a method of the model for JSON columns that fit the signature, as `call` does."""
+    return call(model, method, build_input(signature, columns), contract)
 
 
 def check_output(signature: Signature, output: str | None) -> str:
@@ -276,7 +284,7 @@ def _check_carried(rows: list[Any], method: str) -> None:
 def _check_forms(rows: list[Any], method: str, contract: Contract | None) -> None:
     if contract is not None:
         contract.check_rows(rows)
-    elif len(set(map(form_of, rows))) > 1:
+    elif not have_one_form(rows):
         raise BrokenSignatureError(f"The model's {method} answers rows of unlike shapes")
 
 

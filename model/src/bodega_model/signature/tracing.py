@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as pandas_types
 
-from bodega_model.foreign import known
+from bodega_model.foreign import known, read
 from bodega_model.signature.columns import null_kind
 
 Array = npt.NDArray[Any]
@@ -76,7 +76,7 @@ def parts_of(model: Any) -> list[Any]:
 
 
 def _is_watched(item: Any) -> bool:
-    attributes = _attributes(item)
+    attributes = read(item, "__dict__")
     if not isinstance(attributes, dict) or not attributes or not hasattr(type(item), "transform"):
         return False
     return is_encoder(attributes) or "missing_values" in attributes
@@ -105,7 +105,7 @@ def _inside(item: Any) -> list[Any]:
         return list(dict.values(item))
     if isinstance(item, np.ndarray):
         return np.asarray(item).ravel().tolist() if item.dtype == object else []
-    attributes = _attributes(item)
+    attributes = read(item, "__dict__")
     return list(dict.values(attributes)) if isinstance(attributes, dict) else []
 
 
@@ -118,10 +118,6 @@ def pairs(usual: Trace, trace: Trace) -> Iterator[tuple[Call, Call]]:
         before = earlier.get(id(call.part))
         if before and before[0].given.shape == call.given.shape:
             yield before.pop(0), call
-
-
-def _attributes(item: Any) -> Any:
-    return known(lambda: item.__dict__, None)
 
 
 def is_encoder(attributes: dict[str, Any]) -> bool:
@@ -181,7 +177,7 @@ class _Twins:
             inside = _inside(item)
             twins = [self.of(member) for member in inside]
             return item if all(map(operator.is_, twins, inside)) else _like(item, twins)
-        attributes = _attributes(item)
+        attributes = read(item, "__dict__")
         if not isinstance(attributes, dict):
             return item
         return self._with_values(item, attributes, _shallow)

@@ -54,11 +54,6 @@ class Column:
     null_is_unknown: bool = False
     null_shown: bool | None = None
 
-    @property
-    def is_pandas_category(self) -> bool:
-        """Tell a pandas category from text that an encoder turns into categories."""
-        return self.dtype == "category"
-
 
 @dataclass(frozen=True, slots=True)
 class Output:
