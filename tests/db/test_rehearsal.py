@@ -115,7 +115,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
-from bodega_db.errors import NotServableError
+from bodega_model.errors import NotServableError
 from bodega_model.loading.sandbox import shared_rehearsal
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore

@@ -33,7 +33,7 @@ print(register(store, None, 1.0).environment["libraries"]["scikit-learn"])
 LOAD = """
 import sys
 from pathlib import Path
-from bodega_db.errors import EnvironmentMismatchError
+from bodega_model.errors import EnvironmentMismatchError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 store = ModelStore.connect(Settings.read(database_url=sys.argv[1], models=Path(sys.argv[2])))

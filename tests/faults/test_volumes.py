@@ -191,7 +191,7 @@ def test_a_volume_of_another_store_is_not_touched(database_url: str, empty_datab
 AS_SOMEBODY = """
 import sys
 from pathlib import Path
-from bodega_db.errors import BodegaError
+from bodega_model.errors import BodegaError
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from faults.registrar import register
