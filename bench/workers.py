@@ -78,7 +78,7 @@ def megabytes_in(forest: Any) -> float:
 def api(settings: Settings, workers: int) -> Iterator[int]:
     """Serve the store."""
     url = settings.database_url.get_secret_value()
-    environment = {"BODEGA_DATABASE_URL": url, "BODEGA_MODELS": str(settings.models)}
+    environment = {"BODEGA_SHARE_ARRAYS": "true", "BODEGA_DATABASE_URL": url, "BODEGA_MODELS": str(settings.models)}
     with serve([sys.executable, "-m", "bodega_api", "--workers", str(workers)], **environment) as port:
         yield port
 

@@ -1,17 +1,19 @@
 """The fast path: the same answers as the long way, for what is beyond doubt; everything else is left to the long way."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from bodega_api.http.strict_json import read_body
 from bodega_api.serving.engine import CHECKED_EVERY
+from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from bodega_model.signature.types import Column, Container, Kind, Output, Signature
 from bodega_model.validation.quick import ColumnsDecoder, LongWayError
 from bodega_model.validation.rows import check_input
-from conftest import Api
+from conftest import Api, running_api
 from gallery import GENTOO, ask, enter, penguins, problem_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,6 +183,19 @@ def test_the_fast_and_the_long_way_answer_the_same(warm: Api) -> None:
     assert {k: v for k, v in fast.headers.items() if k not in own} == {
         k: v for k, v in long.headers.items() if k not in own
     }
+
+
+def test_a_setting_turns_the_fast_path_off(
+    warm: Api, make_settings: Callable[..., Settings], store: ModelStore
+) -> None:
+    """The same answers, all of them by the ordinary path."""
+    expected = [ask(warm, body).json() for body in ({"rows": [GENTOO]}, {"rows": [GENTOO] * 3})]
+
+    with running_api(make_settings(fast_path=False)) as api:
+        assert api.app.fast_path is None
+        found = [ask(api, body).json() for _ in range(20) for body in ({"rows": [GENTOO]}, {"rows": [GENTOO] * 3})]
+
+    assert found == expected * 20
 
 
 def test_the_fast_path_follows_the_catalog(warm: Api, store: ModelStore) -> None:

@@ -49,7 +49,7 @@ def test_a_forest_is_in_memory_once_for_all_workers(store: ModelStore, database_
     store.register(forest, "forest", example=noise.head(20))
     rows = noise.tail(50)
     expected = forest.predict_proba(rows).tolist()
-    with api_process(database_url, volume, workers=2) as api:
+    with api_process(database_url, volume, workers=2, share_arrays="true") as api:
         while loaded_everywhere(api.url) < 2:
             body = {"rows": rows.to_dict(orient="records")}
             answer = httpx2.post(f"{api.url}/predict?model=forest&output=predict_proba", json=body, timeout=60)

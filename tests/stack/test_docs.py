@@ -251,6 +251,7 @@ def test_the_documented_defaults_are_the_defaults(
         "formats",
         "keep_warm",
         "scrub_quarantine",
+        "share_arrays",
         "trusted_proxies",
         "trusted_types",
     }

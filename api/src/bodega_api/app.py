@@ -43,8 +43,11 @@ class Application(FastAPI):
         self.services = self.state.services = services
         self.hosts = hosts
         self.proxies = Proxies(self.answer, services.settings)
-        self.fast_path = FastPath(
-            services.routes, services.loaded, services.calls, services.settings, hosts, self.proxies.prefix or ""
+        prefix = self.proxies.prefix or ""
+        self.fast_path = (
+            FastPath(services.routes, services.loaded, services.calls, services.settings, hosts, prefix)
+            if services.settings.fast_path
+            else None
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +66,7 @@ class Application(FastAPI):
             return
         answer = Ending(told)
         try:
-            if path_of(scope) == PREDICT and scope["method"] == "POST":
+            if self.fast_path is not None and path_of(scope) == PREDICT and scope["method"] == "POST":
                 rest = await self.fast_path.answer(scope, receive, send)
                 if rest is None:
                     return

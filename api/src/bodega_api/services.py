@@ -96,7 +96,7 @@ def build_services(settings: Settings) -> Services:
     if token is not None:
         administration = Administration(token, Guesses(settings.workers), _connect_writing(settings, store))
     tallies, usage, siblings = Tallies(), Usage(store), Siblings()
-    loaded = LoadedVersions(_engine_opener(store, tallies, usage, siblings), settings.cache_bytes)
+    loaded = LoadedVersions(_engine_opener(settings, store, tallies, usage, siblings), settings.cache_bytes)
     routes = Routes(store, settings.max_stale, load=loaded.request)
     return Services(
         settings=settings,
@@ -133,10 +133,10 @@ def _connect_writing(settings: Settings, store: ModelStore) -> ModelStore:
 
 
 def _engine_opener(
-    store: ModelStore, tallies: Tallies, usage: Usage, siblings: Siblings
+    settings: Settings, store: ModelStore, tallies: Tallies, usage: Usage, siblings: Siblings
 ) -> Callable[[Version], Engine]:
-    """Return what opens a version: its large arrays are those of the other workers, where they are equal."""
-    allocator, shared = Allocator(), SharedArrays(siblings)
+    """Return what opens a version; if the settings say so, it shares large arrays with the other workers."""
+    allocator, shared = Allocator(), SharedArrays(siblings) if settings.share_arrays else None
 
     def open_engine(version: Version) -> Engine:
         tally = tallies.of(version.model, version.number)
@@ -146,7 +146,7 @@ def _engine_opener(
             return Engine.start(runner, version.golden, tally, usage.of(version.model, version.number))
 
         with allocator.apart():
-            engine = shared.load(version, load)
+            engine = shared.load(version, load) if shared else load(False)
         set_libraries_aside()
         return engine
 

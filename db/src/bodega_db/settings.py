@@ -47,6 +47,13 @@ class Settings(BaseSettings):
         default=120, gt=0, le=3600, description="time limit for loading a model in the sandbox process, in seconds"
     )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="worker processes of the API")
+    share_arrays: bool = Field(
+        default=False,
+        description="keep equal large arrays of a version in memory once for all workers, by replacing memory pages",
+    )
+    fast_path: bool = Field(
+        default=True, description="answer short, simple predictions before they become requests of the web framework"
+    )
     cache_bytes: PositiveInt = Field(default=2 * 1024**3, description="memory for loaded versions, in bytes")
     keep_warm: bool = Field(
         default=False,
