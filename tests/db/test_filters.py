@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 from bodega_db.errors import InvalidFilterError, InvalidSearchError
-from bodega_db.search.grammar import FIELDS, Condition, parse_filter
-from bodega_db.search.ordering import Order, read_cursor, read_order, write_cursor
+from bodega_db.search.fields import SHOWN, read_fields
+from bodega_db.search.grammar import FIELDS, SYNONYMS, Condition, parse_filter
+from bodega_db.search.ordering import COLUMNS, Order, read_cursor, read_order, write_cursor
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,8 +18,8 @@ GOOD = {
     "tags.team='we are \\'core\\''": Condition("tags", "team", "=", ("we are 'core'",)),
     "tags.team in (core , web)": Condition("tags", "team", "in", ("core", "web")),
     "number != 3": Condition("version", None, "!=", (3,)),
-    "created>=2026-11-24": Condition("created", None, ">=", (datetime(2026, 11, 24, tzinfo=UTC),)),
-    "created<2026-11-24T10:00+01:00": Condition("created", None, "<", (datetime(2026, 11, 24, 9, tzinfo=UTC),)),
+    "created>=2026-11-24": Condition("created_at", None, ">=", (datetime(2026, 11, 24, tzinfo=UTC),)),
+    "created<2026-11-24T10:00+01:00": Condition("created_at", None, "<", (datetime(2026, 11, 24, 9, tzinfo=UTC),)),
     "params.C=0.1": Condition("params", "C", "=", (Decimal("0.1"),)),
     'params."a b"="0.1"': Condition("params", "a b", "=", ("0.1",)),
     "params.warm_start=true": Condition("params", "warm_start", "=", (True,)),
@@ -108,10 +109,23 @@ def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
 # --- orders and cursors --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["created", "-created", "version", "-version", "metrics.f1", "-metrics.val-loss@2"])
+@pytest.mark.parametrize(
+    "text", ["created_at", "-created_at", "version", "-version", "metrics.f1", "-metrics.val-loss@2"]
+)
 def test_an_order_is_read_and_written(text: str) -> None:
     """Each order is written as it was read."""
     assert str(read_order(text, "penguins")) == text
+
+
+def test_filters_orders_and_fields_know_the_same_names() -> None:
+    """What can be ordered by can be filtered by; what can be filtered by is shown, but for aliases; synonyms hold in all."""
+    assert set(COLUMNS) <= FIELDS.keys()
+    assert FIELDS.keys() - {"alias"} <= set(SHOWN)
+    for synonym, name in SYNONYMS.items():
+        assert read_order(f"-{synonym}", "m") == read_order(f"-{name}", "m")
+        assert read_fields(synonym) == read_fields(name)
+        value = {"created_at": "2026-11-24", "version": "3"}[name]
+        assert parse_filter(f"{synonym}={value}") == parse_filter(f"{name}={value}")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ def test_an_order_that_there_is_not_is_refused(text: str, model: str | None) -> 
         read_order(text, model)
 
 
-CREATED = Order("created", None, descending=True)
+CREATED = Order("created_at", None, descending=True)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ def list_versions(
         str | None, Query(description="as in: status=production and metrics.f1>=0.9 and tags.team=core")
     ] = None,
     text: Annotated[str | None, Query(description="words in the name, the note or the tags")] = None,
-    order: Annotated[str, Query(description="created, version or metrics.NAME; '-' for largest first")] = "-created",
+    order: Annotated[
+        str, Query(description="created_at, version or metrics.NAME; '-' for largest first")
+    ] = "-created_at",
     fields: Annotated[str | None, Query(description="fields to show, as in: version,metrics.f1")] = None,
     after: Annotated[str | None, Query(min_length=1, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 100,

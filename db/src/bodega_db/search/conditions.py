@@ -20,7 +20,7 @@ COLUMNS: dict[str, Any] = {
     "format": VersionRow.format,
     "sha256": VersionRow.sha256,
     "size_bytes": VersionRow.size_bytes,
-    "created": VersionRow.created_at,
+    "created_at": VersionRow.created_at,
     "created_by": VersionRow.created_by,
 }
 JSON_TYPES = {bool: "boolean", Decimal: "number", str: "string"}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bodega_db.errors import InvalidSearchError
+from bodega_db.search.grammar import SYNONYMS
 
 SHOWN = (
     *("model", "version", "status", "format", "sha256", "path", "size_bytes", "metrics", "tags", "note"),
@@ -33,7 +34,7 @@ def read_fields(text: str) -> Fields:
     """Read names with commas between them; raise InvalidSearchError naming the place of one that is no field."""
     names = tuple(name.strip() for name in text.split(","))
     for place, name in enumerate(names, 1):
-        field, dot, key = name.partition(".")
+        field, dot, key = SYNONYMS.get(name, name).partition(".")
         if field not in SHOWN or (dot and (field not in OPENED or not key)):
             raise InvalidSearchError(
                 f"Field {place} is unknown",
@@ -41,4 +42,4 @@ def read_fields(text: str) -> Fields:
             )
     if len(names) > MOST:
         raise InvalidSearchError(f"More than {MOST} fields")
-    return Fields(tuple(dict.fromkeys(names)))
+    return Fields(tuple(dict.fromkeys(SYNONYMS.get(name, name) for name in names)))

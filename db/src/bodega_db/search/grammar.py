@@ -220,10 +220,10 @@ FIELDS = {
     "format": Kind(EQUAL, _one_of(FORMATS), f"one of {', '.join(FORMATS)}"),
     "sha256": Kind(EQUAL, _text, "64 hexadecimal digits"),
     "size_bytes": Kind(ORDERED, _integer(LARGEST_SIZE), "a whole number"),
-    "created": Kind(ORDERED, read_moment, "a day as 2026-11-24 (UTC) or a moment as '2026-11-24T10:00+01:00'"),
+    "created_at": Kind(ORDERED, read_moment, "a day as 2026-11-24 (UTC) or a moment as '2026-11-24T10:00+01:00'"),
     "created_by": Kind(EQUAL, _text, "a name"),
     "metrics": Kind(ORDERED, read_number, "a number", keyed=True),
     "params": Kind(ORDERED, _scalar, "a number, a text, true, false or null", keyed=True),
     "tags": Kind(EQUAL, _text, "a text", keyed=True),
 }
-SYNONYMS = {"number": "version", "created_at": "created"}
+SYNONYMS = {"number": "version", "created": "created_at"}  # in filters, orders and fields

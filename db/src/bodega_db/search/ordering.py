@@ -9,10 +9,10 @@ from typing import Any
 
 from bodega_db.errors import InvalidSearchError
 from bodega_db.reference import LARGEST_NUMBER, METRIC_NAME
-from bodega_db.search.grammar import read_moment, read_number
+from bodega_db.search.grammar import SYNONYMS, read_moment, read_number
 
-DEFAULT_ORDER = "-created"
-COLUMNS = {"created": "created", "version": "version", "number": "version"}
+DEFAULT_ORDER = "-created_at"
+COLUMNS = ("created_at", "version")
 LONGEST_CURSOR = 1_000
 LARGEST_ID = 2**63 - 1
 
@@ -21,7 +21,7 @@ Place = datetime | int | Decimal
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By `created`, `version` or `metrics`, up or down; what is equal there by its registration, the same way."""
+    """By `created_at`, `version` or `metrics`, up or down; what is equal there by its registration, the same way."""
 
     by: str
     metric: str | None
@@ -33,19 +33,20 @@ class Order:
 
 
 def read_order(text: str, model: str | None) -> Order:
-    """Read 'created', 'version' or 'metrics.NAME', with a '-' before it for the largest first."""
+    """Read 'created_at', 'version' or 'metrics.NAME', with a '-' before it for the largest first."""
     name = text.removeprefix("-")
     table, _, metric = name.partition(".")
     if table == "metrics" and METRIC_NAME.fullmatch(metric):
         return Order(table, metric, text != name)
-    if name not in COLUMNS:
+    column = SYNONYMS.get(name, name)
+    if column not in COLUMNS:
         raise InvalidSearchError(
             "Unknown order",
-            "Order by created, version or metrics.NAME, or by one of them with a '-' before it.",
+            "Order by created_at, version or metrics.NAME, or by one of them with a '-' before it.",
         )
-    if COLUMNS[name] == "version" and model is None:
-        raise InvalidSearchError("Ordering by version needs one model", "Name a model, or order by created.")
-    return Order(COLUMNS[name], None, text != name)
+    if column == "version" and model is None:
+        raise InvalidSearchError("Ordering by version needs one model", "Name a model, or order by created_at.")
+    return Order(column, None, text != name)
 
 
 def write_cursor(order: Order, place: int | str, last: int) -> str:
@@ -81,7 +82,7 @@ def _decoded(cursor: str) -> tuple[Any, Any, Any]:
 def _place(written: Any, order: Order) -> Place | None:
     if not isinstance(written, str):
         return None
-    if order.by == "created":
+    if order.by == "created_at":
         return read_moment(written)
     number = read_number(written)
     if order.by == "metrics" or number is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with the names of the API.")]
 
-NEWEST = "-created"
+NEWEST = "-created_at"
 NONE_FOUND = "No version is like that."
 WIDEST = 100_000  # columns of a pipe or a file
 
@@ -57,8 +57,8 @@ def versions(
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Words in the name, the note or the tags.")] = None,
     order: Annotated[
-        str, typer.Option("--order", help="created, version or metrics.NAME; '-' for largest first.")
-    ] = "-created",
+        str, typer.Option("--order", help="created_at, version or metrics.NAME; '-' for largest first.")
+    ] = NEWEST,
     fields: Annotated[
         str | None, typer.Option("--fields", help="Fields to show, as in version,status,metrics.f1.")
     ] = None,
