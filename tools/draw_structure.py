@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 MEMBERS = {"model": "bodega_model", "db": "bodega_db", "api": "bodega_api", "lab": "bodega"}
-COMMITS = {"before": "0fa7f99", "after": "31519d6"}
+COMMITS = {"before": "0fa7f99", "after": "aa2eaaf"}
 
 Graph = dict[str, set[str]]  # who imports: what it imports
 
