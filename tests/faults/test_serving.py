@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 import httpx2
 import psycopg
 import pytest
+from bodega_api.serving.version_router import choice_of
 from bodega_db.settings import Settings
 from bodega_db.store import ModelStore
 from conftest import Api
@@ -64,6 +65,12 @@ def asking(api: Api) -> Iterator[list[tuple[int, int]]]:
         worker.join(60)
 
 
+def is_remembered(api: Api) -> bool:
+    """Tell whether predictions need the catalog no more: the choice is kept, and changes are heard of."""
+    routes = api.services.routes
+    return routes.hear() is not None and routes.recall(choice_of("penguins", None)) is not None
+
+
 def listed(api: Api) -> httpx2.Response:
     """List the versions."""
     answer: httpx2.Response = api.client.get("/models", params={"model": "penguins"})
@@ -94,7 +101,7 @@ def test_a_request_loses_the_catalog_at_each_step(
     outcomes: Counter[int] = Counter()
     with forwarder_before(database_url) as forwarder:
         api = start_api(database_url=forwarder.url)
-        wait_for(lambda: ask(api, BODY, model="penguins").status_code == 200)
+        wait_for(lambda: ask(api, BODY, model="penguins").status_code == 200 and is_remembered(api))
         with asking(api) as warm:
             for request, right in REQUESTS.items():
                 for step in range(1, STEPS + 1, 1 if ALL else every):
@@ -121,8 +128,7 @@ def test_without_a_free_connection_warm_predictions_go_on(
             enter(store, "penguins", penguins())
         with forwarder_before(postgres.url) as forwarder:
             api = start_api(database_url=forwarder.url)
-            wait_for(lambda: api.services.routes.age_seconds is not None)  # else the choice may not be remembered
-            wait_for(lambda: ask(api, BODY, model="penguins").status_code == 200)
+            wait_for(lambda: ask(api, BODY, model="penguins").status_code == 200 and is_remembered(api))
             operator = taken.enter_context(psycopg.connect(postgres.url, autocommit=True))
             forwarder.shut()
             wait_for(lambda: operator.execute(OF_BODEGA).fetchone() == (0,))
