@@ -28,11 +28,10 @@ from bodega_api.workers.ipc import Siblings
 from bodega_api.workers.malloc import Allocator
 from bodega_api.workers.shared_arrays import SharedArrays
 
-# The longest wait for a free connection, for a new one, and for an answer: a frozen catalog holds up nobody for ten.
+# Time limit for a free connection, for a new one, and for an answer, each in seconds: together less than ten.
 CATALOG_SECONDS = 3
-WRITING_CONNECTIONS = (
-    2  # of the role that may write, which has ten: people write one at a time, and over several copies
-)
+# Of the ten connections of the role that may write; several replicas share them.
+WRITING_CONNECTIONS = 2
 
 
 @dataclass(slots=True)
